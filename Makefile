@@ -1,5 +1,52 @@
+# The machine's own Python, pip and apt settings decide where packages come from.
 PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
 
-.PHONY: test
-test:
-	$(PYTHON) -m unittest discover -s tests/unit -t . -v
+.PHONY: help test lint format lock lab lab-env down destroy e2e bench-lab clean
+
+help:  ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+# The stamp is newer than the lock file once everything in it is installed.
+$(VENV)/.installed: requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	touch $@
+
+test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## Rewrite the sources in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  --extra dev --output-file requirements.lock pyproject.toml
+
+lab: $(VENV)/.installed  ## Start the lab: OpenStack, server image, Kubernetes artifacts (needs root)
+	$(BIN)/python -m lab up
+
+lab-env: $(VENV)/.installed  ## Print what to export to use the lab's cloud
+	@$(BIN)/python -m lab env
+
+down: $(VENV)/.installed  ## Stop the lab, keep its state
+	$(BIN)/python -m lab down
+
+destroy: $(VENV)/.installed  ## Remove the lab's state, keep the cache
+	$(BIN)/python -m lab destroy --yes
+
+e2e: lab  ## End-to-end tests against the running lab
+	$(BIN)/pytest tests/e2e
+
+bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
+	$(BIN)/python -m tests.bench.lab
+
+clean:  ## Remove what make made in the checkout
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The cloud: OpenStack from Debian packages in one machine, with three hypervisors."""

@@ -1,0 +1,48 @@
+"""The root file system that the cloud's machine runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import rootfs
+from lab.cache import Cache
+from lab.progress import Report
+
+PACKAGES = (
+    # An init, and tools for what follows.
+    *("systemd", "systemd-sysv", "systemd-container", "dbus", "udev", "kmod", "procps", "netbase", "jq", "zstd"),
+    *("iproute2", "iptables", "nftables", "ipset", "ebtables", "conntrack", "bridge-utils", "iputils-arping"),
+    *("iputils-ping", "e2fsprogs", "ca-certificates", "tcpdump"),
+    # What OpenStack stands on.
+    *("mariadb-server", "rabbitmq-server", "memcached", "python3-pymysql", "python3-memcache"),
+    # TLS in front of it, and the mirror.
+    *("haproxy", "nginx-light", "dnsmasq-base"),
+    *("keystone", "glance-api", "placement-api"),
+    # nova-compute asks for one of the packages that bring a hypervisor; Ironic's is the one that brings none.
+    *("nova-api", "nova-conductor", "nova-scheduler", "nova-compute", "nova-compute-ironic"),
+    *("neutron-server", "neutron-linuxbridge-agent", "neutron-l3-agent", "neutron-dhcp-agent"),
+    "neutron-metadata-agent",
+    *("cinder-api", "cinder-scheduler", "cinder-volume", "cinder-backup", "nfs-common", "python3-zstd"),
+)
+
+
+def inputs() -> list[str | Path]:
+    """Return what decides the content."""
+    return [rootfs.SUITE, " ".join(PACKAGES), *rootfs.apt_sources()]
+
+
+def build(cache: Cache, report: Report) -> Path:
+    """Return the root file system, made if it is not in the cache: about 1.7 GB, three minutes on two cores."""
+
+    def make(folder: Path) -> None:
+        with report.step("Install OpenStack's packages") as step:
+            installed = 0
+
+            def on_line(line: str) -> None:
+                nonlocal installed
+                installed += line.startswith("Setting up ")
+                step.update(line[:60], installed, 720)
+
+            rootfs.bootstrap(folder / "root", PACKAGES, cache.root / "logs" / "openstack.log", on_line=on_line)
+
+    return cache.entry("openstack", inputs(), make) / "root"

@@ -154,14 +154,13 @@ class Lab:
         if not bootstrap.bootstrapped(self.machine):
             with self.report.step("Set OpenStack up") as step:
                 bootstrap.bootstrap(self.machine, addresses, secrets, self.state.admin(), step)
-                step.update("hypervisors")
-                bootstrap.discover_hypervisors(self.machine, addresses)
 
     def _await_services(self) -> None:
         """Wait until every endpoint answers and every agent and hypervisor is up."""
 
         with self.report.step("Wait for OpenStack's services") as step:
             health.wait(self.state.admin(), self.settings.addresses, step)
+            bootstrap.discover_hypervisors(self.machine, self.settings.addresses)
 
     def _serve(self, folder: Path) -> None:
         self.machine.run("ln", "-sfn", f"mirrors/{folder.name}", "/srv/mirror")

@@ -14,7 +14,7 @@ from lab.machine import Machine
 from lab.progress import Step
 from lab.settings import Addresses
 
-MARK = "/var/lib/lab/bootstrapped"
+BOOTSTRAPPED, DISCOVERED = "/var/lib/lab/bootstrapped", "/var/lib/lab/discovered"
 DATABASES = {
     "keystone": ("keystone",),
     "glance": ("glance",),
@@ -29,7 +29,7 @@ REGION = "RegionOne"
 
 def bootstrapped(machine: Machine) -> bool:
     """Whether bootstrap was run to its end."""
-    return machine.run("sh", "-c", f"test -e {MARK} && echo yes", check=False) == "yes\n"
+    return _marked(machine, BOOTSTRAPPED)
 
 
 def bootstrap(
@@ -47,7 +47,7 @@ def bootstrap(
     _schemas(machine, addresses, secrets)
     step.update("catalogue")
     _catalogue(addresses, secrets, admin)
-    machine.run("sh", "-c", f"mkdir -p $(dirname {MARK}) && touch {MARK}")
+    _mark(machine, BOOTSTRAPPED)
     step.update("services")
     machine.run("systemctl", "start", "openstack.target")
 
@@ -145,17 +145,24 @@ def connect(account: dict[str, Any]) -> openstack.connection.Connection:
 
 
 def discover_hypervisors(machine: Machine, addresses: Addresses) -> None:
-    """Map the hypervisors into Nova's cell, once they have registered."""
-    wanted = {host.name for host in hypervisors(addresses)}
+    """Map the hypervisors into Nova's cell, unless that was done; their nova-compute must have registered.
 
-    @tenacity.retry(
-        stop=tenacity.stop_after_delay(180),
-        wait=tenacity.wait_fixed(1),
-        retry=tenacity.retry_if_result(lambda found: not wanted <= found),
-    )
-    def attempt() -> set[str]:
-        machine.run("runuser", "-u", "nova", "--", "nova-manage", "cell_v2", "discover_hosts", check=False)
-        hosts = machine.run("runuser", "-u", "nova", "--", "nova-manage", "cell_v2", "list_hosts", check=False)
-        return {name for name in wanted if name in hosts}
+    Raises RuntimeError naming those that are not found.
+    """
+    if _marked(machine, DISCOVERED):
+        return
+    nova_manage = ("runuser", "-u", "nova", "--", "nova-manage", "cell_v2")
+    machine.run(*nova_manage, "discover_hosts")
+    listed = machine.run(*nova_manage, "list_hosts")
+    lost = [host.name for host in hypervisors(addresses) if host.name not in listed]
+    if lost:
+        raise RuntimeError(f"Nova has not found the hypervisors {', '.join(lost)}; run `lab up` again")
+    _mark(machine, DISCOVERED)
 
-    attempt()
+
+def _marked(machine: Machine, mark: str) -> bool:
+    return machine.run("sh", "-c", f"test -e {mark} && echo yes", check=False) == "yes\n"
+
+
+def _mark(machine: Machine, mark: str) -> None:
+    machine.run("sh", "-c", f"mkdir -p $(dirname {mark}) && touch {mark}")

@@ -21,7 +21,7 @@ QUOTAS: dict[str, dict[str, int]] = {
         "subnets": 10,
         "routers": 5,
         "ports": 200,
-        "floatingips": 15,
+        "floating_ips": 15,
         "security_groups": 40,
         "security_group_rules": 400,
     },

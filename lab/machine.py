@@ -63,6 +63,7 @@ class Machine:
             # A unit of its own: systemd delegates it a cgroup and does not end it with the user's session.
             settings = [f"--setenv={name}={value}" for name, value in environment.items()]
             properties = ["--property=Delegate=yes", "--property=KillMode=mixed", "--property=TasksMax=infinity"]
+            properties.append("--property=CPUWeight=1000")
             command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", *properties, *settings, *command]
         console = self.state / "console.log"
         with console.open("ab") as log:

@@ -41,6 +41,16 @@ def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
     return cache.entry("mirror", inputs, make)
 
 
+def export(mirror: Path, target: Path) -> None:
+    """Copy the mirror to where a site takes it from; the copy shares no file with the cache.
+
+    Raises FileExistsError when the target holds anything: old packages must not stay beside new ones.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise FileExistsError(f"{target}: not empty; name a new or empty folder")
+    shutil.copytree(mirror, target, dirs_exist_ok=True)
+
+
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint format lock lab lab-env down destroy e2e bench-lab clean
+.PHONY: help test lint format lock lock-mirror lab lab-env down destroy e2e bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,13 @@ format: $(VENV)/.installed  ## Rewrite the sources in the one format
 lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --extra dev --output-file requirements.lock pyproject.toml
+
+lock-mirror: $(VENV)/.installed requirements.lock  ## Pin what the lab's servers install of Python
+	for name in servers build; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --allow-unsafe \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_36 --constraint requirements.lock \
+	    --output-file lab/mirror/$$name.lock lab/mirror/$$name.in || exit; \
+	done
 
 lab: $(VENV)/.installed  ## Start the lab: OpenStack, server image, Kubernetes artifacts (needs root)
 	$(BIN)/python -m lab up

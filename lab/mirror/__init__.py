@@ -1,0 +1,68 @@
+"""The mirror: everything servers download, as one folder that any web server can serve.
+
+Layout and use: docs/mirror.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab.cache import Cache
+from lab.mirror import debian, pypi, signing
+from lab.progress import Report
+
+SUMS = "SHA256SUMS"
+
+
+def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
+    """Return the folder to serve: `kubernetes/<version>/`, `debian/`, `pypi/`, SHA256SUMS and its signature.
+
+    kubernetes: version -> its artifacts' folder, which holds SHA256SUMS.
+    """
+    parts = {"debian": debian.build(cache, report), "pypi": pypi.build(cache, report)}
+    parts |= {f"kubernetes/{version}": folder for version, folder in kubernetes.items()}
+    key = signing.key(cache)
+    # The parts of ours are named by their inputs, artifacts by the sums of their files.
+    inputs: list[str | Path] = [Path(__file__), str(parts["debian"].name), str(parts["pypi"].name)]
+    for version, folder in sorted(kubernetes.items()):
+        inputs += [version, folder / SUMS]
+
+    def make(folder: Path) -> None:
+        with report.step("Assemble the mirror"):
+            for name, part in parts.items():
+                shutil.copytree(part, folder / name, copy_function=_link)
+            write_sums(folder)
+            signing.detach_sign(key, folder / SUMS, folder / f"{SUMS}.gpg")
+
+    return cache.entry("mirror", inputs, make)
+
+
+def export(mirror: Path, target: Path) -> None:
+    """Copy the mirror to where a site takes it from; the copy shares no file with the cache.
+
+    Raises FileExistsError when the target holds anything: old packages must not stay beside new ones.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise FileExistsError(f"{target}: not empty; name a new or empty folder")
+    shutil.copytree(mirror, target, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the folder's SHA256SUMS, for `sha256sum --check`."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / SUMS:
+            with path.open("rb") as file:
+                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
+    (folder / SUMS).write_text("".join(lines))

@@ -13,16 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lab import doctor, servers, settings
+from lab import apt, doctor, servers, settings
 from lab.command import CommandError
 from lab.faults import Fault, FaultError
 from lab.lifecycle import Lab, LabError
 from lab.machine import MachineError
 from lab.progress import Report
-from lab.rootfs import SourcesError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A real OpenStack on this machine.")
-ERRORS = (LabError, MachineError, FaultError, servers.ServerError, CommandError, SourcesError, settings.SettingsError)
+ERRORS = (LabError, MachineError, FaultError, servers.ServerError, CommandError, apt.AptError, settings.SettingsError)
 
 
 def _lab() -> Lab:

@@ -13,8 +13,10 @@ from lab.settings import Addresses
 
 # All machines' root is the host's root: they share one pool of inotify instances, and 128 are used up by ten of them.
 RAISED = {"fs.inotify.max_user_instances": 4096}
-# kubelet sets these where it runs, which in a container is the host.
+# kubelet and systemd set these where they run, which in a container is the host.
 CHANGED_BY_SERVERS = (
+    "fs.file-max",
+    "fs.nr_open",
     "vm.overcommit_memory",
     "vm.panic_on_oom",
     "kernel.panic",

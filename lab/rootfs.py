@@ -5,27 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lab import apt
 from lab.command import run_logged
-
-SUITE = "bookworm"
-APT = Path("/etc/apt")
-
-
-class SourcesError(RuntimeError):
-    """The machine has no apt source for Debian 12."""
-
-
-def apt_sources(apt: Path = APT) -> list[Path]:
-    """Return the machine's apt source files that serve Debian 12 (bookworm); raises SourcesError without one."""
-    candidates = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
-    found = [path for path in candidates if path.suffix in (".list", ".sources") and path.is_file()]
-    found = [path for path in found if SUITE in path.read_text(errors="replace")]
-    if not found:
-        raise SourcesError(
-            f"{apt}: no sources.list and no sources.list.d/*.sources names {SUITE}: "
-            f"add a source for Debian 12 with the components main, {SUITE}-updates and {SUITE}-security"
-        )
-    return found
 
 
 def bootstrap(
@@ -39,7 +20,7 @@ def bootstrap(
 
     target: a folder, or a file that mmdebstrap knows by its suffix (.tar).
     options: more of mmdebstrap's.
-    Raises CommandError.
+    Raises CommandError or apt.AptError.
     """
     run_logged(
         "mmdebstrap",
@@ -53,9 +34,9 @@ def bootstrap(
         "--dpkgopt=force-unsafe-io",
         f"--include={','.join(packages)}",
         *options,
-        SUITE,
+        apt.RELEASE,
         str(target),
-        *(str(path) for path in apt_sources()),
+        *(str(path) for path in apt.source_files()),
         log=log,
         on_line=on_line,
     )

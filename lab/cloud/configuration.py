@@ -30,6 +30,8 @@ LINKS = {
         for unit in (
             *("iscsid.socket", "rpcbind.socket", "epmd.socket", "dm-event.socket", "timers.target"),
             *("open-iscsi.service", "lvm2-monitor.service", "lvm2-lvmpolld.socket", "blk-availability.service"),
+            # Its settings are the whole host's.
+            "systemd-sysctl.service",
             *("systemd-pstore.service", "systemd-networkd.socket", "systemd-update-utmp.service"),
         )
     },

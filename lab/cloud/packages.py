@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import rootfs
+from lab import apt, rootfs
 from lab.cache import Cache
 from lab.progress import Report
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 def inputs() -> list[str | Path]:
     """Return what decides the content."""
-    return [rootfs.SUITE, " ".join(PACKAGES), *rootfs.apt_sources()]
+    return [apt.RELEASE, " ".join(PACKAGES), *apt.source_files()]
 
 
 def build(cache: Cache, report: Report) -> Path:

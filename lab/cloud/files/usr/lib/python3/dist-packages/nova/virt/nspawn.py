@@ -102,6 +102,24 @@ class Server:
             layers = f"lowerdir={self.facts['image']},upperdir={self.disk}/upper,workdir={self.disk}/work"
             run("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
 
+    @property
+    def volumes(self):
+        """Its volumes: file -> "name major minor serial" of the device node."""
+        path = os.path.join(self.folder, "volumes.json")
+        if not os.path.exists(path):
+            return {}
+        with open(path) as file:
+            return json.load(file)
+
+    def write_volumes(self, volumes):
+        """Note its volumes and, when it runs, make its device nodes what they should be."""
+        path = os.path.join(self.folder, "volumes.json")
+        with open(path + ".part", "w") as file:
+            json.dump(volumes, file)
+        os.rename(path + ".part", path)
+        if self.leader:
+            run("/usr/local/sbin/connect-volumes", self.folder, self.leader)
+
     def unmount(self):
         """Unmount root and disk."""
         for point in (self.root, self.disk):
@@ -328,12 +346,11 @@ class NspawnDriver(driver.ComputeDriver):
         server = Server(instance.uuid)
         server.mount()
         self.plug_vifs(instance, network_info)
-        if not server.running:
-            run("systemctl", "reset-failed", server.unit, check_exit_code=[0, 1])
-            run("/usr/local/sbin/server-stopped", server.folder)
-            self._start_unit(server)
         for volume in (block_device_info or {}).get("block_device_mapping", []):
             self.attach_volume(context, volume["connection_info"], instance, volume["mount_device"])
+        if not server.running:
+            run("systemctl", "reset-failed", server.unit, check_exit_code=[0, 1])
+            self._start_unit(server)
 
     def _start_unit(self, server):
         properties = (
@@ -341,12 +358,15 @@ class NspawnDriver(driver.ComputeDriver):
             "NotifyAccess=all",
             "KillMode=mixed",
             "TimeoutStopSec=30",
+            # systemd-nspawn's way to say that the server rebooted itself.
+            "RestartForceExitStatus=133",
+            "RestartSec=100ms",
             "Delegate=yes",
             "TasksMax=infinity",
             # When the lab goes down this is still there when nova-compute stops: a server that is stopped by its
             # operator stays stopped, one that was running when the lab went down comes back.
             f"Before=nova-compute@{self.host}.service",
-            "ExecStartPost=/usr/local/sbin/server-started",
+            f"ExecStartPost=/usr/local/sbin/server-started {server.folder}",
             f"ExecStopPost=/usr/local/sbin/server-stopped {server.folder}",
         )
         options = [f"--property={setting}" for setting in properties]
@@ -444,32 +464,21 @@ class NspawnDriver(driver.ComputeDriver):
         if device:
             run("losetup", "--detach", device)
 
-    @staticmethod
-    def _serial(connection_info):
-        return (connection_info.get("serial") or "")[:20]
-
     def attach_volume(
         self, context, connection_info, instance, mountpoint, disk_bus=None, device_type=None, encryption=None
     ):
-        """Make the volume's device node in the server."""
-        device = self._attach_loop(self._volume_file(connection_info))
-        leader, node = Server(instance.uuid).leader, os.path.basename(mountpoint)
-        if leader:
-            number = os.stat(device).st_rdev
-            link = f"/dev/disk/by-id/virtio-{self._serial(connection_info)}"
-            make = (
-                f"rm -f /dev/{node} && mknod -m 660 /dev/{node} b {os.major(number)} {os.minor(number)} && "
-                f"mkdir -p /dev/disk/by-id && ln -sfn ../../{node} {link}"
-            )
-            run("nsenter", "--target", leader, "--mount", "--", "sh", "-c", make)
+        """Make the volume's device node in the server, now and whenever it boots."""
+        server, file = Server(instance.uuid), self._volume_file(connection_info)
+        number = os.stat(self._attach_loop(file)).st_rdev
+        serial = (connection_info.get("serial") or "")[:20]
+        node = f"{os.path.basename(mountpoint)} {os.major(number)} {os.minor(number)} {serial}"
+        server.write_volumes({**server.volumes, file: node})
 
     def detach_volume(self, context, connection_info, instance, mountpoint, encryption=None):
         """Take the volume's device node away."""
-        leader, node = Server(instance.uuid).leader, os.path.basename(mountpoint)
-        if leader:
-            link = f"/dev/disk/by-id/virtio-{self._serial(connection_info)}"
-            run("nsenter", "--target", leader, "--mount", "--", "rm", "-f", f"/dev/{node}", link)
-        self._detach_loop(self._volume_file(connection_info))
+        server, file = Server(instance.uuid), self._volume_file(connection_info)
+        server.write_volumes({path: node for path, node in server.volumes.items() if path != file})
+        self._detach_loop(file)
 
     def extend_volume(self, context, connection_info, instance, requested_size):
         """Let the device take its file's new size."""

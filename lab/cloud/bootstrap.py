@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from typing import Any
 
@@ -139,6 +140,8 @@ def _catalogue(addresses: Addresses, secrets: dict[str, str], admin: dict[str, A
 @tenacity.retry(stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.5), reraise=True)
 def connect(account: dict[str, Any]) -> openstack.connection.Connection:
     """Return an authorised connection, once Keystone answers; raises what the last of two minutes' attempts raised."""
+    # It warns at every attempt that Keystone does not answer, which is what is waited for.
+    logging.getLogger("keystoneauth").setLevel(logging.ERROR)
     connection = openstack.connect(**account)
     connection.authorize()
     return connection

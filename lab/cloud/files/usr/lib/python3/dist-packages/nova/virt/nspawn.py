@@ -446,6 +446,11 @@ class NspawnDriver(driver.ComputeDriver):
         found = run("losetup", "--noheadings", "--output=NAME", "--associated", path).split()
         return found[0] if found else None
 
+    def get_device_name_for_instance(self, instance, bdms, block_device_obj):
+        """The next free /dev/vdX, as a KVM guest would have it."""
+        used = {mapping.device_name for mapping in bdms}
+        return next(name for name in map("/dev/vd{}".format, "bcdefghijklmnopqrstuvwxyz") if name not in used)
+
     def _attach_loop(self, path):
         """Three hypervisors ask for free devices at once; and /dev here is not the host's."""
         with open("/run/lock/loop-devices", "w") as lock:

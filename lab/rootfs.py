@@ -8,6 +8,8 @@ from pathlib import Path
 from lab.command import run_logged
 
 SUITE = "bookworm"
+# No file is younger than this (2026-01-01T00:00:00Z), so that the same packages make the same bytes.
+EPOCH = 1767225600
 APT = Path("/etc/apt")
 
 
@@ -56,6 +58,7 @@ def bootstrap(
         SUITE,
         str(target),
         *(str(path) for path in apt_sources()),
+        env={"SOURCE_DATE_EPOCH": str(EPOCH)},
         log=log,
         on_line=on_line,
     )

@@ -22,18 +22,26 @@ class AptError(RuntimeError):
 def source_files() -> list[Path]:
     """Return the machine's apt source files that Debian's bookworm comes from.
 
-    Raises AptError when there is none. apt knows a source's origin only after `apt-get update`.
+    apt knows a source's origin only after `apt-get update`; before that, files that name bookworm count.
+    Raises AptError when there is none.
     """
     origins = run(
         "apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(SOURCESENTRY)", "Created-By: Packages"
     )
-    files = parse_origins(origins)
+    known = any(not line.startswith("|") for line in origins.splitlines())
+    files = parse_origins(origins) if known else _named(Path("/etc/apt"))
     if not files:
         raise AptError(
             f"apt: none of the machine's sources is Debian's {RELEASE}; add one to /etc/apt/sources.list.d "
             "(signed by debian-archive-keyring) and run apt-get update"
         )
     return files
+
+
+def _named(folder: Path) -> list[Path]:
+    candidates = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
+    files = [path for path in candidates if path.suffix in (".list", ".sources") and path.is_file()]
+    return [path for path in files if RELEASE in path.read_text(errors="replace")]
 
 
 def parse_origins(text: str) -> list[Path]:

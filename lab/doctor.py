@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import rootfs
+from lab import apt
 from lab.command import CommandError, run
 from lab.machine import LINK, Machine
 from lab.settings import Settings
@@ -135,8 +135,8 @@ def _system() -> list[str]:
     if not shutil.which("ip"):
         found.append("ip: not found; install it: apt-get install iproute2")
     try:
-        rootfs.apt_sources()
-    except rootfs.SourcesError as error:
+        apt.source_files()
+    except apt.AptError as error:
         found.append(str(error))
     return found
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from lab import apt
 from lab.command import run_logged
 
+# No file is younger than this (2026-01-01T00:00:00Z), so that the same packages make the same bytes.
+EPOCH = 1767225600
+
 
 def bootstrap(
     target: Path,
@@ -37,6 +40,7 @@ def bootstrap(
         apt.RELEASE,
         str(target),
         *(str(path) for path in apt.source_files()),
+        env={"SOURCE_DATE_EPOCH": str(EPOCH)},
         log=log,
         on_line=on_line,
     )

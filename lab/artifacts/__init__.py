@@ -1,0 +1,109 @@
+"""Everything Kubernetes that servers get, built from pinned Go modules and Debian packages; see docs/artifacts.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+from lab.artifacts import collection, debian, golang, images, matrix
+from lab.cache import Cache, Input
+from lab.command import CommandError, run
+from lab.progress import Report, Step
+
+HERE = Path(__file__).parent
+# The C compiler makes runc and pause; pkg-config tells Go where libseccomp is.
+PROGRAMS = ("gcc", "mmdebstrap", "nice", "pkg-config", "zstd")
+_ENTRY = "artifacts"
+
+
+def build(cache: Cache, kubernetes: str, report: Report) -> Path:
+    """Return a folder with the artifacts of a Kubernetes version: `bin/`, `cni/`, `images/`, `manifests/`,
+    `versions.json` and `SHA256SUMS`.
+
+    kubernetes: like `1.36.3`, one of matrix.versions().
+    Each component and image is an entry of the cache, so only what changed is made anew.
+    Raises ValueError for another version, CommandError when a build fails.
+    """
+    release = matrix.release(kubernetes)
+    components = _components(cache, release, report)
+    archives = images.build(cache, release, components, report)
+    inputs: list[Input] = [HERE / "collection.py", repr(release.install), kubernetes]
+    inputs += [f"{name} {folder.name}" for name, folder in sorted((components | archives).items())]
+
+    def make(folder: Path) -> None:
+        with report.step(f"Collect the artifacts of Kubernetes {kubernetes}"):
+            collection.collect(folder, release, components, archives, debian.base(cache, report))
+
+    return cache.entry(_ENTRY, inputs, make)
+
+
+def problems() -> list[str]:
+    """Return a sentence for everything that this machine lacks to build the artifacts."""
+    missing = [
+        f"{name}: not installed; it builds the Kubernetes artifacts" for name in PROGRAMS if not shutil.which(name)
+    ]
+    needed = max(_go_line(path) for path in matrix.MODULES.rglob("go.mod"))
+    try:
+        found = run("go", "env", "GOVERSION", cwd=HERE).strip()
+    except CommandError:
+        found = "none"
+    if _numbers(found) < needed:
+        missing.append(f"go: found {found}; Go {'.'.join(map(str, needed))} or later builds the Kubernetes artifacts")
+    return missing
+
+
+def _go_line(go_mod: Path) -> tuple[int, ...]:
+    return _numbers(next(line for line in go_mod.read_text().splitlines() if line.startswith("go ")))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+def _components(cache: Cache, release: matrix.Release, report: Report) -> dict[str, Path]:
+    """Build the components one after another (go uses all cores); return component -> folder."""
+    sysroot = debian.sysroot(cache, report)
+    compiler = run("gcc", "-dumpfullversion", "-dumpmachine").strip()
+    with report.step(f"Build Kubernetes {release.kubernetes} and what belongs to it") as step:
+        builder = _Builder(cache, release, sysroot, compiler, step)
+        return {name: builder.component(number, name) for number, name in enumerate(release.components)}
+
+
+@dataclasses.dataclass
+class _Builder:
+    cache: Cache
+    release: matrix.Release
+    sysroot: Path
+    compiler: str
+    step: Step
+
+    def component(self, number: int, name: str) -> Path:
+        """Return the folder of one component, building it if need be."""
+        component, total = self.release.components[name], len(self.release.components)
+        pause = next(image.tag for image in self.release.images if image.archive == "pause")
+        title = f"{name} ({number + 1}/{total})"
+        self.step.update(title, number, total)
+
+        def progress(line: str) -> None:
+            self.step.update(f"{title} {line}", number, total)
+
+        def make(folder: Path) -> None:
+            log = self.cache.root / "logs" / f"artifacts-{name}.log"
+            golang.build(folder, component, pause, self.sysroot, log, progress)
+
+        return self.cache.entry(f"{_ENTRY}-{name}", self._inputs(component, pause), make)
+
+    def _inputs(self, component: matrix.Component, pause: str) -> list[Input]:
+        settings = dataclasses.asdict(component) | {"pins": ""}
+        inputs: list[Input] = [
+            json.dumps(settings, sort_keys=True),
+            component.pins,
+            HERE / "golang.py",
+            golang.version(component),
+        ]
+        if component.cgo or component.c_programs:
+            inputs += [self.compiler, self.sysroot.parent.name, pause]
+        return inputs

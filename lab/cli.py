@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,6 +92,12 @@ def env() -> None:
     """Print what to export to use the lab's cloud."""
     lab = _lab()
     typer.echo(f"export OS_CLIENT_CONFIG_FILE={lab.state.clouds} OS_CLOUD=lab")
+
+
+@app.command()
+def mirror(folder: Annotated[Path, typer.Argument(help="Where to; made if it is not there.")]) -> None:
+    """Copy the mirror to a folder, for a site without internet (docs/mirror.md)."""
+    _lab().export_mirror(folder)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from lab.cloud import bootstrap, configuration, health, packages, project
 from lab.command import run, run_logged
 from lab.faults import Faults
 from lab.machine import Machine
-from lab.progress import Report
+from lab.progress import Report, Step
 from lab.settings import Settings
 from lab.state import State, write
 
@@ -39,6 +39,7 @@ class Lab:
         self.machine = Machine(self.state.machine)
         self.faults = Faults(self.state, self.machine)
         self._ready = self.state.folder / "ready"
+        self._configured = self.state.machine / "configured"
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -140,20 +141,35 @@ class Lab:
 
     def _start(self, lower: Path) -> None:
         addresses, secrets = self.settings.addresses, self.state.secrets
-        with self.report.step("Start the cloud's machine"):
+        with self.report.step("Start the cloud's machine") as step:
             host.set_sysctls(self.state.sysctls)
-            files = self.state.machine / "files"
-            if self.machine.leader is None:
+            if not self._runs_as_configured(step):
                 self._clean_up_after_machine()
+                files = self.state.machine / "files"
                 configuration.render(files, addresses, secrets)
                 write(files / "etc/haproxy/endpoints.pem", self.state.certificate())
                 mirrors = self.settings.cache / "mirror"
                 mirrors.mkdir(parents=True, exist_ok=True)
                 self.machine.start(START, lower, mirrors)
+                write(self._configured, self._configuration())
             host.connect(addresses, self.state.folder)
         if not bootstrap.bootstrapped(self.machine):
             with self.report.step("Set OpenStack up") as step:
                 bootstrap.bootstrap(self.machine, addresses, secrets, self.state.admin(), step)
+
+    def _configuration(self) -> str:
+        return key([*configuration.sources(), START, repr(self.settings)])
+
+    def _runs_as_configured(self, step: Step) -> bool:
+        """Whether the machine runs with today's configuration; one that is half dead, or runs with another, is stopped."""
+        if self.machine.process is None:
+            return False
+        with contextlib.suppress(OSError):
+            if self.machine.leader is not None and self._configured.read_text() == self._configuration():
+                return True
+        step.update("stop what was left running")
+        self.machine.stop()
+        return False
 
     def _await_services(self) -> None:
         """Wait until every endpoint answers and every agent and hypervisor is up."""
@@ -161,6 +177,11 @@ class Lab:
         with self.report.step("Wait for OpenStack's services") as step:
             health.wait(self.state.admin(), self.settings.addresses, step)
             bootstrap.discover_hypervisors(self.machine, self.settings.addresses)
+
+    def export_mirror(self, target: Path) -> None:
+        """Copy the mirror to a folder, for a site without internet; what is not built yet is built."""
+        self._install_host_packages()
+        mirror.export(self._build_mirror(), target)
 
     def _serve(self, folder: Path) -> None:
         self.machine.run("ln", "-sfn", f"mirrors/{folder.name}", "/srv/mirror")

@@ -51,6 +51,11 @@ def hypervisors(addresses: Addresses) -> list[Hypervisor]:
     return [Hypervisor(f"hv{number}", addresses.hypervisor(number)) for number in (1, 2, 3)]
 
 
+def sources() -> list[Path]:
+    """Return what decides the tree, beside the settings."""
+    return [FILES, HERE / "macros.j2", HERE / "services.py", Path(__file__)]
+
+
 def context(addresses: Addresses, secrets: dict[str, str]) -> dict[str, Any]:
     """Return what the templates may use."""
     hosts = hypervisors(addresses)

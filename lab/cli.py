@@ -22,7 +22,16 @@ from lab.machine import MachineError
 from lab.progress import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A real OpenStack on this machine.")
-ERRORS = (LabError, MachineError, FaultError, servers.ServerError, CommandError, apt.AptError, settings.SettingsError)
+ERRORS = (
+    FileExistsError,
+    LabError,
+    MachineError,
+    FaultError,
+    servers.ServerError,
+    CommandError,
+    apt.AptError,
+    settings.SettingsError,
+)
 
 
 def _lab() -> Lab:
@@ -91,6 +100,8 @@ def examine() -> None:
 def env() -> None:
     """Print what to export to use the lab's cloud."""
     lab = _lab()
+    if not lab.state.clouds.exists():
+        raise LabError(f"{lab.state.clouds}: not there; the lab was never up: run make lab")
     typer.echo(f"export OS_CLIENT_CONFIG_FILE={lab.state.clouds} OS_CLOUD=lab")
 
 

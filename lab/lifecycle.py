@@ -161,7 +161,7 @@ class Lab:
         return key([*configuration.sources(), START, repr(self.settings)])
 
     def _runs_as_configured(self, step: Step) -> bool:
-        """Whether the machine runs with today's configuration; one that is half dead, or runs with another, is stopped."""
+        """Whether it runs with today's configuration; one that is half dead, or runs with another, is stopped."""
         if self.machine.process is None:
             return False
         with contextlib.suppress(OSError):

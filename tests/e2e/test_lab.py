@@ -12,7 +12,7 @@ import openstack
 import pytest
 import requests
 import trustme
-from keystoneauth1.exceptions import SSLFailure
+from keystoneauth1.exceptions import SSLError
 from openstack.exceptions import ForbiddenException, HttpException, ResourceFailure
 
 from tests.e2e.project import PREFIX, SSHError, eventually, gone
@@ -124,7 +124,7 @@ def test_stopped_server_is_silent_until_it_is_started(neighbour, cloud):
 
 
 def test_openstackclient_works(clouds, server):
-    command = [BIN / "openstack", "--os-cloud", "lab", "server", "list", "--format", "json"]
+    command = [str(BIN / "openstack"), "--os-cloud", "lab", "server", "list", "--format", "json"]
     done = subprocess.run(command, env={"OS_CLIENT_CONFIG_FILE": clouds}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     listed = {entry["ID"]: entry for entry in json.loads(done.stdout)}
@@ -395,5 +395,5 @@ def test_endpoints_are_trusted_with_the_labs_authority_only(cloud, tmp_path):
         requests.get(url, verify=True, timeout=10)
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    with pytest.raises(SSLFailure):
+    with pytest.raises(SSLError):
         openstack.connect(cloud="lab", cacert=str(other)).authorize()

@@ -1,0 +1,29 @@
+"""Running the lab's command line as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def lab(*arguments: str, check: bool = True, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `lab ARGUMENTS` and return what it printed and its exit code; with check, fail when that is not 0."""
+    done = subprocess.run(command(*arguments), cwd=CHECKOUT, env=variables(env), capture_output=True, text=True)
+    if check:
+        assert done.returncode == 0, f"lab {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the words that run `lab ARGUMENTS`."""
+    return [sys.executable, "-m", "lab", *arguments]
+
+
+def variables(more: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our environment with more in it."""
+    return {**os.environ, **(more or {})}

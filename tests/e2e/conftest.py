@@ -1,0 +1,56 @@
+"""Fixtures for tests against the running lab, as the customer's plain user."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import openstack
+import pytest
+
+from lab import settings
+from tests.e2e.command_line import lab
+from tests.e2e.project import Account, Project, clean_up
+
+
+@pytest.fixture(scope="session")
+def clouds():
+    """Path of the lab's clouds.yaml; the session ends with a sentence when the lab is not up."""
+    status = lab("status", "--json", check=False)
+    found = json.loads(status.stdout) if status.stdout.startswith("{") else {}
+    if not found.get("up"):
+        pytest.exit(f"The lab is not up; start it with: make lab\n{status.stderr}", returncode=1)
+    return found["clouds"]
+
+
+@pytest.fixture(scope="session")
+def cloud(clouds):
+    """The plain user's connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLIENT_CONFIG_FILE", clouds)
+        for name in [name for name in os.environ if name.startswith("OS_") and name != "OS_CLIENT_CONFIG_FILE"]:
+            patch.delenv(name)
+        yield openstack.connect(cloud="lab")
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory):
+    """An ssh key pair of this session's own."""
+    folder = tmp_path_factory.mktemp("ssh")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id"], check=True)
+    return Account(folder / "id", folder)
+
+
+@pytest.fixture(scope="session")
+def project(cloud, account):
+    """The tests' own network, router, security group and key pair, in a project without leftovers."""
+    clean_up(cloud)
+    yield Project.make(cloud, account, dns=str(settings.load().addresses.api))
+    clean_up(cloud)
+
+
+@pytest.fixture(scope="module")
+def server(project, request):
+    """A server of this module's own."""
+    return project.make_server(request.module.__name__.rpartition("_")[2])

@@ -349,7 +349,6 @@ class NspawnDriver(driver.ComputeDriver):
         for volume in (block_device_info or {}).get("block_device_mapping", []):
             self.attach_volume(context, volume["connection_info"], instance, volume["mount_device"])
         if not server.running:
-            run("systemctl", "reset-failed", server.unit, check_exit_code=[0, 1])
             self._start_unit(server)
 
     def _start_unit(self, server):
@@ -370,7 +369,15 @@ class NspawnDriver(driver.ComputeDriver):
             f"ExecStopPost=/usr/local/sbin/server-stopped {server.folder}",
         )
         options = [f"--property={setting}" for setting in properties]
-        run("systemd-run", "--quiet", f"--unit={server.unit}", *options, "/usr/local/sbin/run-server", server.folder)
+        run(
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={server.unit}",
+            *options,
+            "/usr/local/sbin/run-server",
+            server.folder,
+        )
 
     def power_off(self, instance, timeout=0, retry_interval=0):
         """Shut it down, as its power button would; after 30 seconds pull the plug.  A frozen one is killed at once."""

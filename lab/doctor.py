@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sysconfig
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -81,6 +82,10 @@ PACKAGES = {
     "zstd": "zstd",
     "gcc": "gcc",
     "pkg-config": "pkg-config",
+    "gpg": "gpg",
+    "gpgconf": "gpgconf",
+    # Salt's timelib comes as source only.
+    f"{sysconfig.get_path('include')}/Python.h": "python3-dev",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 

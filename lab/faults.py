@@ -82,6 +82,12 @@ class Faults:
         KINDS[fault.name].undo(self, fault)
         self._note([other for other in self.in_force() if not _same(other, fault)])
 
+    def thaw_all(self) -> None:
+        """Undo what would keep the machine from going down: a frozen server does not stop."""
+        for fault in self.in_force():
+            if fault.name == "freeze":
+                self._undo(fault)
+
     def forget_volatile(self) -> None:
         """Forget those that ended with the machine."""
         if self._file.exists():

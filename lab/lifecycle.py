@@ -196,6 +196,8 @@ class Lab:
     def _down(self) -> None:
         self._ready.unlink(missing_ok=True)
         with self.report.step("Stop the cloud's machine"):
+            if self.machine.leader is not None:
+                self.faults.thaw_all()
             self.machine.stop()
         self._clean_up_after_machine()
         self.faults.forget_volatile()

@@ -108,7 +108,15 @@ class Machine:
             for pid in (leader, process):
                 if pid:
                     os.kill(pid, signal.SIGKILL)
+            _thaw()
             _wait(10, lambda: self.process is None)
+
+
+def _thaw() -> None:
+    """Thaw servers that a fault froze: a frozen process does not die, and the machine's init waits for it."""
+    for switch, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        for path in Path("/sys/fs/cgroup").glob(f"**/server-*/{switch}"):
+            path.write_text(thawed)
 
 
 def _children(pid: int) -> list[int]:

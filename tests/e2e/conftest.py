@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 
@@ -12,6 +13,14 @@ import pytest
 from lab import settings
 from tests.e2e.command_line import lab
 from tests.e2e.project import Account, Project, clean_up
+
+
+def pytest_configure(config):
+    # What openstacksdk warns of is its own use of what it will drop.
+    for category in ("openstack.warnings._RemovedInSDKWarning", "openstack.warnings.OpenStackDeprecationWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{category}")
+    for name in ("keystoneauth", "openstack", "stevedore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ class Server:
     def pings(self, address: str) -> bool:
         """Whether an address answers it."""
         with contextlib.suppress(SSHError):
-            return "1 received" in self.ssh(f"ping -c 1 -W 2 {address}")
+            return "1 received" in self.ssh(f"sudo ping -c 1 -W 2 {address}")
         return False
 
     @property
@@ -151,7 +151,7 @@ class Project:
             name=name, network_id=network.id, ip_version=4, cidr=NETWORK, dns_nameservers=[dns]
         )
         router = network_api.create_router(name=name, external_gateway_info={"network_id": external.id})
-        network_api.add_interface_to_router(router, subnet_id=subnet.id)
+        network_api.add_interface_to_router(router, subnet=subnet.id)
         group = network_api.create_security_group(name=name)
         network_api.create_security_group_rule(
             security_group_id=group.id, direction="ingress", protocol="tcp", port_range_min=22, port_range_max=22
@@ -238,7 +238,7 @@ def clean_up(cloud: Connection) -> None:
             network.delete_ip(address)
     for router in filter(ours, network.routers()):
         for port in network.ports(device_id=router.id, device_owner="network:router_interface"):
-            network.remove_interface_from_router(router, port_id=port.id)
+            network.remove_interface_from_router(router, port=port.id)
         network.delete_router(router)
     delete_all(network.ports(), network.delete_port)
     delete_all(network.networks(), network.delete_network)

@@ -79,7 +79,7 @@ def lab(*arguments: str, env: dict[str, str] | None = None) -> float:
 
 @contextlib.contextmanager
 def nothing_cached() -> Iterator[dict[str, str]]:
-    """Give an environment with settings for a state and a cache of their own, beside the user's cache."""
+    """Give an environment with settings for a state and caches of their own, beside the user's cache."""
     ranges = settings.load().addresses
     parent = settings.load().cache.parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,9 @@ def nothing_cached() -> Iterator[dict[str, str]]:
             f'api_network = "{ranges.api_network}"\nunderlay_network = "{ranges.underlay_network}"\n'
             f'external_network = "{ranges.external_network}"\n'
         )
-        yield {"XDG_CONFIG_HOME": str(folder)}
+        # As on a machine that never compiled anything with go.
+        caches = {"GOCACHE": f"{folder}/go-build", "GOMODCACHE": f"{folder}/go-modules"}
+        yield {"XDG_CONFIG_HOME": str(folder), **caches}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -20,7 +20,7 @@ def pytest_configure(config):
     for category in ("openstack.warnings._RemovedInSDKWarning", "openstack.warnings.OpenStackDeprecationWarning"):
         config.addinivalue_line("filterwarnings", f"ignore::{category}")
     for name in ("keystoneauth", "openstack", "stevedore", "urllib3"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @pytest.fixture(scope="session")

@@ -221,7 +221,9 @@ class Project:
 
     def wait_for_volume(self, volume: Any, status: str) -> None:
         """Wait until a volume has a status."""
-        self.cloud.block_storage.wait_for_status(volume, status, failures=["error"], interval=0.5, wait=120)
+        storage = self.cloud.block_storage
+        # Afresh: what it was when we last looked would do for wait_for_status.
+        storage.wait_for_status(storage.get_volume(volume.id), status, failures=["error"], interval=0.5, wait=180)
 
 
 def clean_up(cloud: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import uuid
@@ -12,8 +13,7 @@ import openstack
 import pytest
 import requests
 import trustme
-from keystoneauth1.exceptions import SSLError
-from openstack.exceptions import ForbiddenException, HttpException, ResourceFailure
+from openstack.exceptions import ForbiddenException, HttpException, ResourceFailure, SDKException
 
 from tests.e2e.project import PREFIX, SSHError, eventually, gone
 
@@ -110,8 +110,7 @@ def test_servers_reach_the_cloud_and_its_mirror(server, cloud):
 
 def test_console_shows_the_boot(server, cloud):
     output = cloud.compute.get_server_console_output(server.id)["output"]
-    assert "Cloud-init" in output
-    assert f"{server.name} " in output or "Reached target" in output
+    assert re.search(r"Cloud-init .* finished", output)
 
 
 def test_reboot_comes_back_with_its_data(server, cloud):
@@ -292,7 +291,6 @@ def test_volume_is_restored_from_its_backup(server, cloud, project):
     project.detach(server, volume)
 
     storage.restore_backup(backup, volume_id=volume.id)
-    storage.wait_for_status(backup, "available", failures=["error"], interval=1, wait=180)
     project.wait_for_volume(volume, "available")
     mount(server, project.attach(server, volume))
     assert server.ssh("cat /mnt/data") == "precious"
@@ -367,9 +365,8 @@ def test_application_credential_does_what_its_access_rules_allow_until_it_is_del
     assert restricted.session.get(f"{cloud.compute.get_endpoint()}/flavors", raise_exc=False).status_code == 401
     assert restricted.session.post(servers, json={}, raise_exc=False).status_code == 401
     cloud.identity.delete_application_credential(user, credential)
-    with pytest.raises(HttpException) as refused:
+    with pytest.raises(SDKException, match="Could not find Application Credential"):
         openstack.connect(**account).authorize()
-    assert refused.value.status_code in (401, 404)
 
 
 def test_user_is_no_administrator(cloud):
@@ -404,5 +401,5 @@ def test_endpoints_are_trusted_with_the_labs_authority_only(cloud, tmp_path):
         requests.get(url, verify=True, timeout=10)
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    with pytest.raises(SSLError):
+    with pytest.raises(SDKException, match="CERTIFICATE_VERIFY_FAILED"):
         openstack.connect(cloud="lab", cacert=str(other)).authorize()

@@ -14,8 +14,8 @@ from lab.command import CommandError, run
 from lab.progress import Report, Step
 
 HERE = Path(__file__).parent
-# The C compiler makes runc and pause; pkg-config tells Go where libseccomp is.
-PROGRAMS = ("gcc", "mmdebstrap", "nice", "pkg-config", "zstd")
+# The C compiler makes runc and pause; pkg-config tells Go where libseccomp is. Debian's packages have the same names.
+PROGRAMS = ("gcc", "mmdebstrap", "pkg-config", "zstd")
 _ENTRY = "artifacts"
 
 
@@ -66,7 +66,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _components(cache: Cache, release: matrix.Release, report: Report) -> dict[str, Path]:
     """Build the components one after another (go uses all cores); return component -> folder."""
     sysroot = debian.sysroot(cache, report)
-    compiler = run("gcc", "-dumpfullversion", "-dumpmachine").strip()
+    compiler = run("gcc", "-dumpfullversion").strip()
     with report.step(f"Build Kubernetes {release.kubernetes} and what belongs to it") as step:
         builder = _Builder(cache, release, sysroot, compiler, step)
         return {name: builder.component(number, name) for number, name in enumerate(release.components)}

@@ -27,23 +27,25 @@ BASE_PACKAGES = (
     "util-linux",
     "xfsprogs",
 )
-# Only maintainer scripts, xfs_scrub and xfs_scrub_all call these.
+# Only maintainer scripts, xfs_scrub and xfs_scrub_all call these. python3 goes first: removing it runs Python.
 _UNUSED = (
-    "libfile-find-rule-perl",
-    "libicu72",
-    "libnumber-compare-perl",
-    "libperl5.36",
-    "libpython3-stdlib",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
-    "libtext-glob-perl",
-    "perl",
-    "perl-modules-5.36",
-    "python3",
-    "python3-minimal",
-    "python3.11",
-    "python3.11-minimal",
-    "usrmerge",
+    ("python3",),
+    (
+        "libfile-find-rule-perl",
+        "libicu72",
+        "libnumber-compare-perl",
+        "libperl5.36",
+        "libpython3-stdlib",
+        "libpython3.11-minimal",
+        "libpython3.11-stdlib",
+        "libtext-glob-perl",
+        "perl",
+        "perl-modules-5.36",
+        "python3-minimal",
+        "python3.11",
+        "python3.11-minimal",
+        "usrmerge",
+    ),
 )
 # Logs and caches differ from run to run; the rest is of no use without a person or a package manager.
 _REMOVED = (
@@ -73,7 +75,8 @@ def base(cache: Cache, report: Report) -> Path:
         with report.step("Make the Debian base layer of images"):
             _make_base(folder, _log(cache))
 
-    return cache.entry("artifacts-debian", _inputs(), make)
+    inputs = [Path(__file__), Path(oci.__file__), *apt.source_files()]
+    return cache.entry("artifacts-debian", inputs, make)
 
 
 def sysroot(cache: Cache, report: Report) -> Path:
@@ -84,15 +87,11 @@ def sysroot(cache: Cache, report: Report) -> Path:
             # variant extract: unpacked, nothing of it is run
             rootfs.bootstrap(folder / "root", _LIBRARIES, _log(cache), "--variant=extract")
 
-    return cache.entry("artifacts-sysroot", _inputs(), make) / "root"
+    return cache.entry("artifacts-sysroot", [*_LIBRARIES, *apt.source_files()], make) / "root"
 
 
 def _log(cache: Cache) -> Path:
     return cache.root / "logs" / "artifacts-debian.log"
-
-
-def _inputs() -> list[Path]:
-    return [Path(__file__), Path(oci.__file__), *apt.source_files()]
 
 
 def _make_base(folder: Path, log: Path) -> None:
@@ -104,7 +103,7 @@ def _make_base(folder: Path, log: Path) -> None:
         log,
         "--variant=essential",
         "--skip=output/dev",
-        f'--customize-hook=chroot "$1" dpkg --purge --force-depends {" ".join(_UNUSED)}',
+        *(f'--customize-hook=chroot "$1" dpkg --purge --force-depends {" ".join(unused)}' for unused in _UNUSED),
         f'--customize-hook=chroot "$1" dpkg-query --show > {shlex.quote(str(packages))}',
         f"--customize-hook=rm -rf {removed}",
     )

@@ -15,6 +15,8 @@ from lab.command import run, run_logged
 
 # Package installs run beside the build; they come first.
 _NICE = ("nice", "-n", "10")
+# What go calls the version of code that comes from no module, as our own.
+_OWN = "(devel)"
 
 Progress = Callable[[str], None]
 
@@ -35,10 +37,10 @@ def build(folder: Path, component: Component, pause: str, sysroot: Path, log: Pa
     with tempfile.TemporaryDirectory(prefix="managed-k8s-") as scratch:
         source = Path(scratch) / component.name
         shutil.copytree(component.pins, source)
-        Build(component, source, folder, sysroot, log, progress).run(pause)
+        _Build(component, source, folder, sysroot, log, progress).run(pause)
 
 
-class Build:
+class _Build:
     """One component, built in a copy of its pins."""
 
     def __init__(
@@ -115,9 +117,10 @@ class Build:
         modules: dict[str, Any] = {}
         for program in self.component.programs:
             information = json.loads(run("go", "version", "-m", "-json", self.folder / "bin" / program))
-            for module in information["Deps"] or ():
+            for module in (information["Main"], *information.get("Deps", ())):
                 module = module.get("Replace", module)
-                modules[module["Path"]] = {"version": module["Version"], "sum": module["Sum"]}
+                if module["Version"] != _OWN:
+                    modules[module["Path"]] = {"version": module["Version"], "sum": module["Sum"]}
         return modules
 
 

@@ -24,7 +24,6 @@ class Service:
     threads: of the uwsgi that runs the WSGI program; 0: no WSGI program.  The services that eventlet
         monkey-patches deadlock in uwsgi with more than one thread ("greenlet.error: cannot switch to a different
         thread").
-    processes: of uwsgi.
     per_hypervisor: a template unit, started once per hypervisor; %i is its name.
     in_hypervisor: runs in the hypervisor's network namespace.
     """
@@ -35,7 +34,6 @@ class Service:
     needs: tuple[int, ...] = ()
     port: int = 0
     threads: int = 0
-    processes: int = 1
     per_hypervisor: bool = False
     in_hypervisor: bool = False
 
@@ -69,7 +67,7 @@ SERVICES = (
         IMAGE,
     ),
     Service("placement-api", "placement", "/usr/bin/placement-api", (DATABASE, IDENTITY), PLACEMENT, threads=4),
-    Service("nova-api", "nova", "/usr/bin/nova-api-wsgi", (DATABASE, MESSAGES), COMPUTE, threads=1, processes=2),
+    Service("nova-api", "nova", "/usr/bin/nova-api-wsgi", (DATABASE, MESSAGES), COMPUTE, threads=1),
     Service("nova-api-metadata", "nova", "/usr/bin/nova-metadata-wsgi", (DATABASE, MESSAGES), METADATA, threads=1),
     Service("nova-conductor", "nova", "/usr/bin/nova-conductor", (DATABASE, MESSAGES)),
     Service("nova-scheduler", "nova", "/usr/bin/nova-scheduler", (DATABASE, MESSAGES)),

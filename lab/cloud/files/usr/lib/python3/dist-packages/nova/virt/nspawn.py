@@ -287,7 +287,16 @@ class NspawnDriver(driver.ComputeDriver):
                 shutil.rmtree(path + ".part", ignore_errors=True)
                 os.makedirs(path + ".part")
                 images.fetch(context, image_id, path + ".tar")
-                run("tar", "-C", path + ".part", "--numeric-owner", "--xattrs", "-xf", path + ".tar")
+                run(
+                    "tar",
+                    "-C",
+                    path + ".part",
+                    "--numeric-owner",
+                    "--xattrs",
+                    "--xattrs-include=*",
+                    "-xf",
+                    path + ".tar",
+                )
                 os.rename(path + ".part", path)
                 os.unlink(path + ".tar")
         return path

@@ -287,16 +287,9 @@ class NspawnDriver(driver.ComputeDriver):
                 shutil.rmtree(path + ".part", ignore_errors=True)
                 os.makedirs(path + ".part")
                 images.fetch(context, image_id, path + ".tar")
-                run(
-                    "tar",
-                    "-C",
-                    path + ".part",
-                    "--numeric-owner",
-                    "--xattrs",
-                    "--xattrs-include=*",
-                    "-xf",
-                    path + ".tar",
-                )
+                # Without the pattern tar leaves out security.capability, and nobody but root may ping.
+                extract = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "--extract")
+                run("tar", "-C", path + ".part", *extract, "--file", path + ".tar")
                 os.rename(path + ".part", path)
                 os.unlink(path + ".tar")
         return path

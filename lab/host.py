@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from pathlib import Path
 
+import tenacity
+
 from lab.command import run
-from lab.machine import LINK
+from lab.machine import GROUP, LINK, thaw
 from lab.settings import Addresses
 
 # All machines' root is the host's root: they share one pool of inotify instances, and 128 are used up by ten of them.
@@ -83,9 +86,37 @@ def detach_loop_devices(folder: Path) -> None:
             run("losetup", "--detach", device["name"], check=False)
 
 
+def _groups() -> list[Path]:
+    """Return the cgroups of the machine, of any version and in every hierarchy."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/{GROUP}*"))
+
+
+def _processes() -> set[int]:
+    found: set[int] = set()
+    for group in _groups():
+        for path in group.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                found |= {int(pid) for pid in path.read_text().split()}
+    return found - {0, os.getpid()}
+
+
+@tenacity.retry(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.2), retry=tenacity.retry_if_result(bool))
+def kill_remains() -> set[int]:
+    """Kill what still runs in the machine's cgroups: when systemd-nspawn itself is killed, its container goes on.
+
+    Raises tenacity.RetryError when something survives 20 seconds of it.
+    """
+    remains = _processes()
+    thaw()
+    for pid in remains:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return remains
+
+
 def remove_cgroups() -> None:
-    """Remove the machine's cgroup v1 groups, which outlive their processes."""
-    for group in Path("/sys/fs/cgroup").glob("**/managed-k8s-lab"):
+    """Remove the machine's cgroups, which outlive their processes."""
+    for group in _groups():
         below = sorted((path for path in group.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
         for path in (*below, group):
             with contextlib.suppress(OSError):

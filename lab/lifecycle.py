@@ -162,13 +162,12 @@ class Lab:
 
     def _runs_as_configured(self, step: Step) -> bool:
         """Whether it runs with today's configuration; one that is half dead, or runs with another, is stopped."""
-        if self.machine.process is None:
-            return False
         with contextlib.suppress(OSError):
             if self.machine.leader is not None and self._configured.read_text() == self._configuration():
                 return True
-        step.update("stop what was left running")
-        self.machine.stop()
+        if self.machine.process is not None:
+            step.update("stop what was left running")
+            self.machine.stop()
         return False
 
     def _await_services(self) -> None:
@@ -204,6 +203,7 @@ class Lab:
         host.restore_sysctls(self.state.sysctls)
 
     def _clean_up_after_machine(self) -> None:
+        host.kill_remains()
         host.detach_loop_devices(self.state.machine)
         host.remove_cgroups()
 

@@ -13,7 +13,9 @@ import tenacity
 from lab.command import CommandError, run
 
 LINK = "lab0"
-UNIT = "managed-k8s-lab.service"
+# How its cgroups are called: see start-machine, and the unit on hosts with systemd.
+GROUP = "managed-k8s-lab"
+UNIT = f"{GROUP}.service"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -108,11 +110,11 @@ class Machine:
             for pid in (leader, process):
                 if pid:
                     os.kill(pid, signal.SIGKILL)
-            _thaw()
+            thaw()
             _wait(10, lambda: self.process is None)
 
 
-def _thaw() -> None:
+def thaw() -> None:
     """Thaw servers that a fault froze: a frozen process does not die, and the machine's init waits for it."""
     for switch, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
         for path in Path("/sys/fs/cgroup").glob(f"**/server-*/{switch}"):

@@ -24,11 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import settings
-from lab.machine import Machine
+from lab.machine import GROUP, Machine
 from tests.e2e.command_line import CHECKOUT, command, variables
 
 CGROUP = Path("/sys/fs/cgroup")
-GROUP = "managed-k8s-lab"  # how the name of the machine's cgroup begins, of any version
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.artifacts import collection, debian, golang, images, matrix
 from lab.cache import Cache, Input
 from lab.command import CommandError, run
-from lab.progress import Report, Step
+from lab.progress import Report
 
 HERE = Path(__file__).parent
 # The C compiler makes runc and pause; pkg-config tells Go where libseccomp is. Debian's packages have the same names.
@@ -65,34 +65,29 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _components(cache: Cache, release: matrix.Release, report: Report) -> dict[str, Path]:
     """Build the components one after another (go uses all cores); return component -> folder."""
-    sysroot = debian.sysroot(cache, report)
-    compiler = run("gcc", "-dumpfullversion").strip()
-    with report.step(f"Build Kubernetes {release.kubernetes} and what belongs to it") as step:
-        builder = _Builder(cache, release, sysroot, compiler, step)
-        return {name: builder.component(number, name) for number, name in enumerate(release.components)}
+    builder = _Builder(cache, release, report, debian.sysroot(cache, report), run("gcc", "-dumpfullversion").strip())
+    return {name: builder.component(number, name) for number, name in enumerate(release.components, 1)}
 
 
 @dataclasses.dataclass
 class _Builder:
     cache: Cache
     release: matrix.Release
+    report: Report
     sysroot: Path
     compiler: str
-    step: Step
 
     def component(self, number: int, name: str) -> Path:
         """Return the folder of one component, building it if need be."""
-        component, total = self.release.components[name], len(self.release.components)
+        component = self.release.components[name]
         pause = next(image.tag for image in self.release.images if image.archive == "pause")
-        title = f"{name} ({number + 1}/{total})"
-        self.step.update(title, number, total)
-
-        def progress(line: str) -> None:
-            self.step.update(f"{title} {line}", number, total)
 
         def make(folder: Path) -> None:
             log = self.cache.root / "logs" / f"artifacts-{name}.log"
-            golang.build(folder, component, pause, self.sysroot, log, progress)
+            with self.report.step(
+                f"Build {name} {component.version} ({number}/{len(self.release.components)})"
+            ) as step:
+                golang.build(folder, component, pause, self.sysroot, log, step.update)
 
         return self.cache.entry(f"{_ENTRY}-{name}", self._inputs(component, pause), make)
 

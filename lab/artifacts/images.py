@@ -23,11 +23,10 @@ def build(cache: Cache, release: matrix.Release, programs: dict[str, Path], repo
     """
     base = debian.base(cache, report)
     bases = {"scratch": (), "static": (_static(cache, base),), "debian": (oci.Layer.load(base),)}
-    with report.step(f"Pack the images of Kubernetes {release.kubernetes}") as step:
-        result = {}
-        for number, image in enumerate(release.images, 1):
-            step.update(f"{image.archive} ({number}/{len(release.images)})", number - 1, len(release.images))
-            result[image.archive] = _image(cache, image, bases[image.base], programs)
+    result = {}
+    for number, image in enumerate(release.images, 1):
+        title = f"Pack image {image.archive} {image.tag} ({number}/{len(release.images)})"
+        result[image.archive] = _image(cache, image, bases[image.base], programs, report, title)
     return result
 
 
@@ -51,14 +50,22 @@ def _write_static(folder: Path, files: oci.Files) -> None:
     oci.write_layer(folder, files, executable=False)
 
 
-def _image(cache: Cache, image: matrix.Image, base: tuple[oci.Layer, ...], programs: dict[str, Path]) -> Path:
+def _image(
+    cache: Cache,
+    image: matrix.Image,
+    base: tuple[oci.Layer, ...],
+    programs: dict[str, Path],
+    report: Report,
+    title: str,
+) -> Path:
     sources = {path: _program(programs, source) for path, source in image.files.items()}
 
     def make(folder: Path) -> None:
-        layer = oci.write_layer(folder, sources)
-        digest = oci.write_archive(folder / f"{image.archive}.tar", image, [*base, layer])
-        (folder / "digest").write_text(digest + "\n")
-        layer.blob.unlink()  # it is in the archive
+        with report.step(title):
+            layer = oci.write_layer(folder, sources)
+            digest = oci.write_archive(folder / f"{image.archive}.tar", image, [*base, layer])
+            (folder / "digest").write_text(digest + "\n")
+            layer.blob.unlink()  # it is in the archive
 
     entries = [programs[source.partition("/")[0]].name for source in image.files.values()]
     inputs: list[Input] = [repr(image), Path(oci.__file__), *(layer.digest for layer in base), *entries]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import apt
+from lab import apt, artifacts
 from lab.command import CommandError, run
 from lab.machine import LINK, Machine
 from lab.settings import Settings
@@ -20,7 +20,6 @@ from lab.settings import Settings
 GB = 10**9
 MEMORY = 8 * GB  # the cloud takes 5, a few servers the rest
 STATE_DISK, CACHE_DISK = 20 * GB, 15 * GB
-GO = (1, 26)
 
 CGROUP = Path("/sys/fs/cgroup")
 CONTROLLERS_V1 = ("blkio", "cpu", "cpuset", "devices", "freezer", "memory", "pids", "name=systemd")
@@ -105,7 +104,7 @@ def problems(settings: Settings) -> list[str]:
         *_memory(settings),
         *_disk(settings),
         *_addresses(settings),
-        *_go(),
+        *artifacts.go_problems(),
     ]
 
 
@@ -144,26 +143,6 @@ def _system() -> list[str]:
     except apt.AptError as error:
         found.append(str(error))
     return found
-
-
-def _go() -> list[str]:
-    try:
-        found = run("go", "version", cwd=Path("/"))
-    except CommandError:
-        found = ""
-    return old_go(found, os.environ.get("PATH", ""))
-
-
-def old_go(printed: str, path: str) -> list[str]:
-    """Judge what `go version` printed; empty when there is no go."""
-    version = re.search(r"go(\d+)\.(\d+)", printed)
-    if version and (int(version[1]), int(version[2])) >= GO:
-        return []
-    needed = ".".join(map(str, GO))
-    return [
-        f"go: found {version[0] if version else 'none'} in PATH ({path}), needed go{needed} or later to build the "
-        "Kubernetes artifacts; install it, and with sudo pass its folder on: sudo env PATH=$PATH make lab"
-    ]
 
 
 # Kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -45,14 +46,30 @@ def problems() -> list[str]:
     missing = [
         f"{name}: not installed; it builds the Kubernetes artifacts" for name in PROGRAMS if not shutil.which(name)
     ]
-    needed = max(_go_line(path) for path in matrix.MODULES.rglob("go.mod"))
+    return missing + go_problems()
+
+
+def go_problems() -> list[str]:
+    """Return a sentence when this machine's go is too old or there is none."""
+    return old_go(_go_version(), os.environ.get("PATH", ""))
+
+
+def _go_version() -> str:
     try:
-        found = run("go", "env", "GOVERSION", cwd=HERE).strip()
+        return run("go", "env", "GOVERSION", cwd=HERE).strip()
     except CommandError:
-        found = "none"
-    if _numbers(found) < needed:
-        missing.append(f"go: found {found}; Go {'.'.join(map(str, needed))} or later builds the Kubernetes artifacts")
-    return missing
+        return ""
+
+
+def old_go(found: str, path: str) -> list[str]:
+    """Judge what `go env GOVERSION` printed; empty when there is no go."""
+    needed = max(_go_line(file) for file in matrix.MODULES.rglob("go.mod"))
+    if _numbers(found) >= needed:
+        return []
+    return [
+        f"go: found {found or 'none'} in PATH ({path}), needed go{'.'.join(map(str, needed))} or later to build the "
+        "Kubernetes artifacts; install it, and with sudo pass its folder on: sudo env PATH=$PATH make lab"
+    ]
 
 
 def _go_line(go_mod: Path) -> tuple[int, ...]:

@@ -92,6 +92,7 @@ class Lab:
                 # Compiling takes the processors; downloading and starting services fill the gaps.
                 served = pool.submit(self._build_mirror)
                 server_image = pool.submit(image.build, self.cache, self.report)
+                fetched = pool.submit(self._fetch)
                 self._start(packages.build(self.cache, self.report))
                 self._await_services()
                 cloud = bootstrap.connect(self.state.admin())
@@ -100,6 +101,7 @@ class Lab:
                 folder = server_image.result()
                 with self.report.step("Upload the server image"):
                     project.upload_image(cloud, folder / "server.tar", folder.name)
+                fetched.result()
                 self._serve(served.result())
             write(self._ready, self._wanted())
         return True
@@ -134,6 +136,12 @@ class Lab:
                 env = {"DEBIAN_FRONTEND": "noninteractive"}
                 run_logged("apt-get", "update", log=log, env=env)
                 run_logged("apt-get", "install", "--yes", "--no-install-recommends", *missing, log=log, env=env)
+
+    def _fetch(self) -> None:
+        """Get what is downloaded rather than compiled, while the compiler has the processors."""
+        mirror.fetch(self.cache, self.report)
+        for version in self.settings.kubernetes:
+            artifacts.fetch(self.cache, version, self.report)
 
     def _build_mirror(self) -> Path:
         built = {version: artifacts.build(self.cache, version, self.report) for version in self.settings.kubernetes}

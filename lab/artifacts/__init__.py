@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -39,6 +40,21 @@ def build(cache: Cache, kubernetes: str, report: Report) -> Path:
             collection.collect(folder, release, components, archives, debian.base(cache, report))
 
     return cache.entry(_ENTRY, inputs, make)
+
+
+def fetch(cache: Cache, kubernetes: str, report: Report) -> None:
+    """Do what `build` would wait for though it needs little of the processor: modules and Debian packages.
+
+    To be run beside `build`, which does without it what is not done yet.
+    """
+    debian.base(cache, report)
+    log = cache.root / "logs" / "artifacts-modules.log"
+    with report.step(f"Fetch the modules for Kubernetes {kubernetes}") as step:
+        components = matrix.release(kubernetes).components
+        for number, (name, component) in enumerate(components.items()):
+            step.update(name, number, len(components))
+            # The entry stays empty: it only says that it was done.
+            cache.entry(f"{_ENTRY}-modules", [component.pins], functools.partial(golang.download, component, log))
 
 
 def problems() -> list[str]:

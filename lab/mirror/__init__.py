@@ -41,6 +41,12 @@ def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
     return cache.entry("mirror", inputs, make)
 
 
+def fetch(cache: Cache, report: Report) -> None:
+    """Get the packages of the mirror; to be run while the artifacts are built."""
+    debian.build(cache, report)
+    pypi.build(cache, report)
+
+
 def export(mirror: Path, target: Path) -> None:
     """Copy the mirror to where a site takes it from; the copy shares no file with the cache.
 

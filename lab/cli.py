@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -46,11 +45,7 @@ def up(
     lab, start = _lab(), time.monotonic()
     done = lab.up(rebuild=rebuild)
     lab.report.say(f"The lab is up ({time.monotonic() - start:.1f} s)." if done else "The lab is up already.")
-    lab.report.say(f'Use it:  eval "$(make -s lab-env)" && {_openstack()} server list')
-
-
-def _openstack() -> str:
-    return ".venv/bin/openstack"
+    lab.report.say('Use it:  eval "$(make -s lab-env)" && .venv/bin/openstack server list')
 
 
 @app.command()
@@ -121,7 +116,7 @@ def console(
 
     lab = _lab()
     command = servers.console(lab.machine, server, log=log)
-    raise typer.Exit(subprocess.run(command, check=False, env={**os.environ}).returncode)
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 fault = typer.Typer(no_args_is_help=True, help="Make something go wrong, and undo it.")

@@ -76,11 +76,8 @@ ATTEMPTS = {
 
 # Program or file that is looked for -> its Debian package.
 PACKAGES = {
-    "mmdebstrap": "mmdebstrap",
+    **{name: name for name in artifacts.PROGRAMS},
     "systemd-nspawn": "systemd-container",
-    "zstd": "zstd",
-    "gcc": "gcc",
-    "pkg-config": "pkg-config",
     "gpg": "gpg",
     "gpgconf": "gpgconf",
     # Salt's timelib comes as source only.

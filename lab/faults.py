@@ -12,9 +12,10 @@ from typing import Any
 from lab.cloud.bootstrap import connect
 from lab.cloud.configuration import hypervisors
 from lab.cloud.services import ENDPOINTS, units
+from lab.files import write
 from lab.machine import Machine
 from lab.servers import Server, ServerError, find
-from lab.state import State, write
+from lab.state import State
 
 BACKENDS = ("haproxy", "nginx", "mariadb", "rabbitmq-server", "memcached", "dns")
 

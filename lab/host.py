@@ -11,6 +11,7 @@ from pathlib import Path
 import tenacity
 
 from lab.command import run
+from lab.files import write
 from lab.machine import GROUP, LINK, thaw
 from lab.settings import Addresses
 
@@ -40,9 +41,7 @@ def set_sysctls(saved: Path) -> None:
     """
     if not saved.exists():
         names = [name for name in (*RAISED, *CHANGED_BY_SERVERS) if _sysctl(name).exists()]
-        part = saved.with_suffix(".part")
-        part.write_text(json.dumps({name: _sysctl(name).read_text().strip() for name in names}))
-        part.rename(saved)
+        write(saved, json.dumps({name: _sysctl(name).read_text().strip() for name in names}))
     for name, least in RAISED.items():
         if int(_sysctl(name).read_text()) < least:
             _sysctl(name).write_text(str(least))

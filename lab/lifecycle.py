@@ -16,10 +16,11 @@ from lab.cache import Cache, key
 from lab.cloud import bootstrap, configuration, health, packages, project
 from lab.command import run, run_logged
 from lab.faults import Faults
+from lab.files import write
 from lab.machine import Machine
 from lab.progress import Report, Step
 from lab.settings import Settings
-from lab.state import State, write
+from lab.state import State
 
 START = Path(__file__).parent / "cloud" / "start-machine"
 
@@ -68,7 +69,6 @@ class Lab:
 
     def _wanted(self) -> str:
         """Return a digest of all inputs: the sources of the lab and the settings."""
-
         sources = [
             path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix != ".pyc" and path.is_file()
         ]
@@ -180,7 +180,6 @@ class Lab:
 
     def _await_services(self) -> None:
         """Wait until every endpoint answers and every agent and hypervisor is up."""
-
         with self.report.step("Wait for OpenStack's services") as step:
             health.wait(self.state.admin(), self.settings.addresses, step)
             bootstrap.discover_hypervisors(self.machine, self.settings.addresses)

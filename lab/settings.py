@@ -13,7 +13,9 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-KUBERNETES_VERSIONS = ("1.36.3", "1.37.2")
+from lab.artifacts import matrix
+
+KUBERNETES_VERSIONS = matrix.versions()
 
 
 class SettingsError(ValueError):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 import secrets
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import trustme
@@ -16,6 +14,7 @@ from lab.cache import key
 from lab.cloud import bootstrap, project
 from lab.cloud.packages import inputs as package_inputs
 from lab.cloud.services import IDENTITY
+from lab.files import write
 from lab.settings import Settings
 
 SECRETS = ("admin", "database", "messages", "metadata", "service", "user")
@@ -52,13 +51,7 @@ class State:
 
     def inputs(self) -> dict[str, str]:
         """Return what a lab's data depends on; when one of these changes, it cannot be carried over."""
-        addresses = self.settings.addresses
-        return {
-            "packages of the cloud": key(package_inputs()),
-            "api_network": addresses.api_network,
-            "underlay_network": addresses.underlay_network,
-            "external_network": addresses.external_network,
-        }
+        return {"packages of the cloud": key(package_inputs()), **dataclasses.asdict(self.settings.addresses)}
 
     def stamp(self) -> None:
         """Note what this lab is made from."""
@@ -112,7 +105,7 @@ class State:
         if endpoints.exists():
             return
         authority = trustme.CA(organization_name="managed-k8s lab")
-        certificate = authority.issue_cert(str(IPv4Address(self.settings.addresses.api)), common_name="lab")
+        certificate = authority.issue_cert(str(self.settings.addresses.api), common_name="lab")
         write(authority_key, authority.private_key_pem.bytes().decode())
         write(self.authority, authority.cert_pem.bytes().decode(), 0o644)
         write(endpoints, certificate.private_key_and_cert_chain_pem.bytes().decode())
@@ -120,12 +113,3 @@ class State:
     def certificate(self) -> str:
         """Return the endpoints' key and certificate chain, PEM."""
         return (self.folder / "endpoints.pem").read_text()
-
-
-def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file, whole or not at all, that is never readable for others for a moment."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-    part.rename(path)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from lab.artifacts import matrix, oci
+from lab.artifacts import matrix
 from lab.command import run
+from lab.files import link, sha256, sums, write_sums
 
-SUMS = "SHA256SUMS"
 VERSIONS = "versions.json"
 
 
@@ -27,18 +25,17 @@ def collect(
     for target, programs in release.install.items():
         for program in programs:
             component, _, name = program.partition("/")
-            _link(components[component] / "bin" / name, folder / target / name)
+            link(components[component] / "bin" / name, folder / target / name)
     for name, source in archives.items():
-        _link(source / f"{name}.tar", folder / "images" / f"{name}.tar")
+        link(source / f"{name}.tar", folder / "images" / f"{name}.tar")
     for source in components.values():
         for path in (source / "manifests").rglob("*"):
             if path.is_file():
-                _link(path, folder / path.relative_to(source))
-    sums = {str(path.relative_to(folder)): oci.sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    versions = _versions(release, components, archives, base, sums, folder)
+                link(path, folder / path.relative_to(source))
+    digests = sums(folder)
+    versions = _versions(release, components, archives, base, digests, folder)
     (folder / VERSIONS).write_text(json.dumps(versions, indent=1) + "\n")
-    sums[VERSIONS] = oci.sha256(folder / VERSIONS)
-    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    write_sums(folder, dict(sorted((digests | {VERSIONS: sha256(folder / VERSIONS)}).items())))
 
 
 def _check_images(release: matrix.Release, kubeadm: Path) -> None:
@@ -51,21 +48,12 @@ def _check_images(release: matrix.Release, kubeadm: Path) -> None:
         )
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name; where the cache spans file systems, a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
-
-
 def _versions(
     release: matrix.Release,
     components: dict[str, Path],
     archives: dict[str, Path],
     base: Path,
-    sums: dict[str, str],
+    digests: dict[str, str],
     folder: Path,
 ) -> dict[str, Any]:
     return {
@@ -78,12 +66,14 @@ def _versions(
             for name, component in sorted(release.components.items())
         },
         "debian": json.loads((base / "packages.json").read_text()),
-        "images": [_image(image, archives[image.archive], sums) for image in release.images],
-        "files": {name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in sums.items()},
+        "images": [_image(image, archives[image.archive], digests) for image in release.images],
+        "files": {
+            name: {"sha256": digest, "bytes": (folder / name).stat().st_size} for name, digest in digests.items()
+        },
     }
 
 
-def _image(image: matrix.Image, source: Path, sums: dict[str, str]) -> dict[str, str]:
+def _image(image: matrix.Image, source: Path, digests: dict[str, str]) -> dict[str, str]:
     archive = f"images/{image.archive}.tar"
     digest = (source / "digest").read_text().strip()
-    return {"name": image.name, "tag": image.tag, "archive": archive, "sha256": sums[archive], "digest": digest}
+    return {"name": image.name, "tag": image.tag, "archive": archive, "sha256": digests[archive], "digest": digest}

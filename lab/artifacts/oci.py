@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from lab.artifacts.matrix import Image
+from lab.files import sha256
 from lab.rootfs import EPOCH
 
 _CREATED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(EPOCH))
@@ -168,9 +169,3 @@ def _configuration(image: Image, layers: Sequence[Layer]) -> dict[str, Any]:
 
 def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex digits."""
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

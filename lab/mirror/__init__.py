@@ -5,17 +5,14 @@ Layout and use: docs/mirror.md.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from lab.cache import Cache
+from lab.files import SUMS, link, sums, write_sums
 from lab.mirror import debian, pypi, signing
 from lab.progress import Report
-
-SUMS = "SHA256SUMS"
 
 
 def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
@@ -34,8 +31,8 @@ def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
     def make(folder: Path) -> None:
         with report.step("Assemble the mirror"):
             for name, part in parts.items():
-                shutil.copytree(part, folder / name, copy_function=_link)
-            write_sums(folder)
+                shutil.copytree(part, folder / name, copy_function=link)
+            write_sums(folder, sums(folder))
             signing.detach_sign(key, folder / SUMS, folder / f"{SUMS}.gpg")
 
     return cache.entry("mirror", inputs, make)
@@ -55,20 +52,3 @@ def export(mirror: Path, target: Path) -> None:
     if target.exists() and any(target.iterdir()):
         raise FileExistsError(f"{target}: not empty; name a new or empty folder")
     shutil.copytree(mirror, target, dirs_exist_ok=True)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
-
-
-def write_sums(folder: Path) -> None:
-    """Write the folder's SHA256SUMS, for `sha256sum --check`."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / SUMS:
-            with path.open("rb") as file:
-                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
-    (folder / SUMS).write_text("".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import platform
 import sys
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from lab.cache import Cache
 from lab.command import run
+from lab.files import sha256
 from lab.progress import Report
 
 # Pinned, with hashes: what the servers get, and what turns sources into wheels.
@@ -82,7 +82,7 @@ def write_index(folder: Path) -> None:
     projects, pins = {}, []
     for wheel in sorted((folder / "packages").iterdir()):
         name, version, *_ = parse_wheel_filename(wheel.name)
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        digest = sha256(wheel)
         projects[canonicalize_name(name)] = _link(f"../../packages/{wheel.name}#sha256={digest}", wheel.name)
         pins.append(f"{name}=={version} --hash=sha256:{digest}\n")
     for project, link in projects.items():

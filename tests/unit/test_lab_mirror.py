@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from lab import mirror
+from lab import files, mirror
 from lab.cache import Cache
 from lab.mirror import debian, pypi
 from lab.progress import Report
@@ -96,8 +96,8 @@ def test_sums_cover_all_files_and_check(tmp_path):
     (tmp_path / "debian").mkdir()
     (tmp_path / "debian/a").write_text("a")
     (tmp_path / "b").write_text("b")
-    mirror.write_sums(tmp_path)
-    mirror.write_sums(tmp_path)
+    files.write_sums(tmp_path, files.sums(tmp_path))
+    files.write_sums(tmp_path, files.sums(tmp_path))
     done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["b: OK", "debian/a: OK"]
 

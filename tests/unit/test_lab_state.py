@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from lab import apt
+from lab.files import write
 from lab.settings import Addresses, Settings
-from lab.state import State, write
+from lab.state import State
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,17 @@ from lab import settings
 from lab.artifacts import matrix
 
 RELEASES = {version: matrix.release(version) for version in matrix.versions()}
+# Libraries that these share are compiled once for all.
+ON_KUBERNETES = (
+    "cloud-provider-openstack",
+    "coredns",
+    "csi-attacher",
+    "csi-node-driver-registrar",
+    "csi-provisioner",
+    "csi-resizer",
+    "external-snapshotter",
+    "flannel",
+)
 release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
 
@@ -36,6 +47,15 @@ def test_every_program_is_pinned(release):
         tools = set(block[1].split() if block else re.findall(r"^tool (\S+)$", text, re.MULTILINE))
         assert set(component.programs.values()) - {"."} == tools, component.name
         assert (component.pins / "go.sum").stat().st_size
+
+
+@release
+def test_what_runs_on_kubernetes_shares_library_versions(release):
+    versions: dict[str, set[str]] = {}
+    for name in ON_KUBERNETES:
+        for module, version in matrix.required(release.components[name].pins / "go.mod").items():
+            versions.setdefault(module, set()).add(version)
+    assert {module: found for module, found in versions.items() if len(found) > 1} == {}
 
 
 @release

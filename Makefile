@@ -12,6 +12,8 @@ help:  ## Show what can be made
 $(VENV)/.installed: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	# Salt's programs find our package whatever folder they run in.
+	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/managed-k8s.pth"
 	touch $@
 
 test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests

@@ -11,20 +11,20 @@ from pathlib import Path
 
 from lab.cache import Cache
 from lab.files import SUMS, link, sums, write_sums
-from lab.mirror import debian, pypi, signing
+from lab.mirror import debian, pypi, salt, signing
 from lab.progress import Report
 
 
 def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
-    """Return the folder to serve: `kubernetes/<version>/`, `debian/`, `pypi/`, SHA256SUMS and its signature.
+    """Return the folder to serve: `kubernetes/<version>/`, `debian/`, `pypi/`, `salt/`, SHA256SUMS and its signature.
 
     kubernetes: version -> its artifacts' folder, which holds SHA256SUMS.
     """
-    parts = {"debian": debian.build(cache, report), "pypi": pypi.build(cache, report)}
-    parts |= {f"kubernetes/{version}": folder for version, folder in kubernetes.items()}
+    parts = _packages(cache, report)
     key = signing.key(cache)
     # The parts of ours are named by their inputs, artifacts by the sums of their files.
-    inputs: list[str | Path] = [Path(__file__), str(parts["debian"].name), str(parts["pypi"].name)]
+    inputs: list[str | Path] = [Path(__file__), *(part.name for part in parts.values())]
+    parts |= {f"kubernetes/{version}": folder for version, folder in kubernetes.items()}
     for version, folder in sorted(kubernetes.items()):
         inputs += [version, folder / SUMS]
 
@@ -40,8 +40,12 @@ def build(cache: Cache, kubernetes: Mapping[str, Path], report: Report) -> Path:
 
 def fetch(cache: Cache, report: Report) -> None:
     """Get the packages of the mirror; to be run while the artifacts are built."""
-    debian.build(cache, report)
-    pypi.build(cache, report)
+    _packages(cache, report)
+
+
+def _packages(cache: Cache, report: Report) -> dict[str, Path]:
+    python = pypi.build(cache, report)
+    return {"debian": debian.build(cache, report), "pypi": python, "salt": salt.build(cache, python, report)}
 
 
 def export(mirror: Path, target: Path) -> None:

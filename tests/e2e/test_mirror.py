@@ -49,6 +49,13 @@ def test_salt_minion_installs_from_the_mirror_alone(server, url):
     server.ssh("salt/bin/pip check")
 
 
+def test_salt_runs_from_the_ready_archive(server, url):
+    server.ssh("sudo mkdir -p /opt/managed-k8s")
+    server.ssh(f"curl -sf {url}/salt/minion.tar.gz | sudo tar -xzf - -C /opt/managed-k8s")
+    assert server.ssh("/opt/managed-k8s/salt/bin/salt-minion --version").startswith("salt-minion 3008.3 ")
+    assert "True" in server.ssh("sudo /opt/managed-k8s/salt/bin/salt-call --local test.ping")
+
+
 def test_sums_are_signed_by_the_key_of_the_package_sources(server, url):
     for name in ("SHA256SUMS", "SHA256SUMS.gpg", "debian/mirror.gpg"):
         server.ssh(f"curl -sfO {url}/{name}")

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from lab import files, mirror
 from lab.cache import Cache
-from lab.mirror import debian, pypi
+from lab.mirror import debian, pypi, salt
 from lab.progress import Report
 
 WHEELS = ("Jinja2-3.1.6-py3-none-any.whl", "zc_lockfile-4.0-py3-none-any.whl")
@@ -103,12 +103,13 @@ def test_sums_cover_all_files_and_check(tmp_path):
 
 
 def test_mirror_is_put_together_and_follows_changed_artifacts(tmp_path, monkeypatch):
-    parts = {name: tmp_path / name for name in ("debian", "pypi", "key", "kubernetes")}
+    parts = {name: tmp_path / name for name in ("debian", "pypi", "salt", "key", "kubernetes")}
     for name, folder in parts.items():
         folder.mkdir()
         (folder / "SHA256SUMS").write_text(name)
     monkeypatch.setattr(debian, "build", lambda cache, report: parts["debian"])
     monkeypatch.setattr(pypi, "build", lambda cache, report: parts["pypi"])
+    monkeypatch.setattr(salt, "build", lambda cache, packages, report: parts["salt"])
     monkeypatch.setattr(mirror.signing, "key", lambda cache: parts["key"])
     monkeypatch.setattr(mirror.signing, "detach_sign", lambda key, source, target: target.write_text("signed"))
 

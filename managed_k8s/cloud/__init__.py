@@ -1,0 +1,1 @@
+"""The cluster's side of OpenStack, on openstacksdk and with an ordinary project account."""

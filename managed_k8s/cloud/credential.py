@@ -1,0 +1,97 @@
+"""Keys of a cluster: the SSH key pair of its servers, and the application credential of its cloud integration."""
+
+from __future__ import annotations
+
+import filelock
+import openstack.exceptions
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from openstack.connection import Connection
+
+from managed_k8s.cloud.connection import CloudError
+from managed_k8s.store import Store
+
+SSH_KEY = "ssh_key"
+KNOWN_HOSTS = "ssh_known_hosts"
+
+
+def ensure_ssh_key(conn: Connection, store: Store) -> str:
+    """Make the cluster's SSH key on the Salt master, once, and know it to Nova; return the key pair's name.
+
+    Raises CloudError when Nova has a key pair of that name with another key.
+    """
+    with filelock.FileLock(store.path(".ssh_key.lock")):
+        private = store.read_text(SSH_KEY)
+        if private is None:
+            private = _new_key()
+            store.write_text(SSH_KEY, private)
+        public = _public(private)
+        found = conn.compute.find_keypair(store.cluster)
+        if found is None:
+            conn.compute.create_keypair(name=store.cluster, public_key=public)
+        elif found.public_key.split()[:2] != public.split():
+            raise CloudError(
+                f"key pair {store.cluster} in OpenStack is not the one in {store.folder / SSH_KEY}: remove it "
+                f"(openstack keypair delete {store.cluster}) if no server needs it, or bring that file back"
+            )
+    return store.cluster
+
+
+def _new_key() -> str:
+    key = ed25519.Ed25519PrivateKey.generate()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    ).decode()
+
+
+def _public(private: str) -> str:
+    key = serialization.load_ssh_private_key(private.encode(), None).public_key()
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def ensure_application_credential(conn: Connection, store: Store) -> dict[str, str]:
+    """Return the credential that the cloud controller manager and Cinder CSI log in with; made once.
+
+    Its secret is shown by Keystone only when it is made, so it is kept in the store; one without a known secret is
+    replaced. It cannot make further credentials.
+    """
+    name = f"managed-k8s-{store.cluster}"
+    kept = store.read("application_credential.json")
+    user = conn.current_user_id
+    found = next((c for c in conn.identity.application_credentials(user) if c.name == name), None)
+    if found and kept and kept["id"] == found.id:
+        return dict(kept)
+    if found:
+        conn.identity.delete_application_credential(user, found)
+    made = conn.identity.create_application_credential(
+        user, name=name, description=f"Cloud integration of Kubernetes cluster {store.cluster}", unrestricted=False
+    )
+    credential = {
+        "id": made.id,
+        "secret": made.secret,
+        "auth_url": conn.config.get_auth_args()["auth_url"],
+        "region": conn.config.get_region_name() or "",
+        "ca": _ca(conn),
+    }
+    store.write("application_credential.json", credential)
+    return credential
+
+
+def _ca(conn: Connection) -> str:
+    verify, _ = conn.config.get_requests_verify_args()
+    if isinstance(verify, str):
+        with open(verify) as file:  # noqa: PTH123 (a bundle's path as the user wrote it)
+            return file.read()
+    return ""
+
+
+def delete(conn: Connection, cluster: str) -> None:
+    """Remove the cluster's application credential and key pair from the cloud."""
+    user = conn.current_user_id
+    for credential in conn.identity.application_credentials(user):
+        if credential.name == f"managed-k8s-{cluster}":
+            conn.identity.delete_application_credential(user, credential)
+    try:
+        conn.compute.delete_keypair(cluster)
+    except openstack.exceptions.NotFoundException:
+        return

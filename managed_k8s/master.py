@@ -1,0 +1,137 @@
+"""The Salt master of a checkout: `python -m managed_k8s.master start|stop|status`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import tenacity
+import typer
+import yaml
+
+from managed_k8s import checkout
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Salt master of this checkout.")
+
+CONFIGURATION = Path("master.d") / "checkout.conf"
+# What happened -> the reaction to it.
+REACTIONS = {
+    "salt/minion/*/start": "minion_start.sls",
+    "salt/cloud/*/destroyed": "server_gone.sls",
+}
+
+
+def state_folder() -> Path:
+    """Return where the Salt master keeps keys and state: below the user's state folder."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "managed-k8s" / "salt"
+
+
+def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
+    """Return the settings that depend on where this checkout lies and on this machine."""
+    return {
+        "interface": interface,
+        "root_dir": str(state),
+        "pidfile": "/master.pid",
+        "conf_file": str(root / "master"),
+        "file_roots": {"base": [str(root / "salt")]},
+        "pillar_roots": {"base": [str(root / "pillar")]},
+        "cloud_dirs": [str(root / "_clouds")],
+        "runner_dirs": [str(root / "_runners")],
+        "pillar_dirs": [str(root / "_pillar")],
+        "module_dirs": [str(root / "_modules")],
+        "states_dirs": [str(root / "_states")],
+        "reactor": [{tag: [str(root / "reactor" / file)]} for tag, file in REACTIONS.items()],
+        "managed_k8s": {"checkout": str(root)},
+    }
+
+
+def configure(root: Path, state: Path, interface: str) -> bool:
+    """Write master.d/checkout.conf; return whether it changed."""
+    text = "# Written by `python -m managed_k8s.master start`.\n"
+    text += yaml.safe_dump(configuration(root, state, interface))
+    file = root / CONFIGURATION
+    if file.is_file() and file.read_text() == text:
+        return False
+    file.write_text(text)
+    return True
+
+
+def running(state: Path) -> psutil.Process | None:
+    """Return the master's first process, or None."""
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int((state / "master.pid").read_text()))
+        # A number that was given to another program in the meantime is not ours.
+        if "salt-master" in " ".join(process.cmdline()) or "salt" in process.name().lower():
+            return process
+    return None
+
+
+@app.command()
+def start(
+    interface: Annotated[str, typer.Option(help="Address to listen on; servers must reach it.")] = "0.0.0.0",  # noqa: S104
+) -> None:
+    """Start the Salt master in the background; one that runs with other settings is restarted."""
+    root, state = checkout.root(), state_folder()
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.chmod(0o700)
+    changed = configure(root, state, interface)
+    if running(state) and not changed:
+        typer.echo("The Salt master is up.")
+        return
+    _stop(state)
+    program = Path(sys.executable).with_name("salt-master")
+    subprocess.run([program, "-c", root, "-d"], check=True, cwd=root)
+    _await(state, interface)
+    typer.echo(f"The Salt master is up on {interface}; its keys and state are in {state}.")
+
+
+@tenacity.retry(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.3), reraise=True)
+def _await(state: Path, interface: str) -> None:
+    process = running(state)
+    if process is None:
+        raise RuntimeError(f"the Salt master does not start; see {state}/var/log/salt/master")
+    ports = {
+        connection.laddr.port
+        for child in [process, *process.children(recursive=True)]
+        for connection in child.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    if not {4505, 4506} <= ports:
+        raise RuntimeError(f"the Salt master does not listen on {interface}; see {state}/var/log/salt/master")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the Salt master."""
+    _stop(state_folder())
+
+
+def _stop(state: Path) -> None:
+    process = running(state)
+    if process is None:
+        return
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(family, timeout=15)
+    for late in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            late.kill()
+
+
+@app.command()
+def status() -> None:
+    """Say whether the Salt master runs; the exit code is 1 when it does not."""
+    process = running(state_folder())
+    typer.echo(f"The Salt master runs as process {process.pid}." if process else "The Salt master does not run.")
+    raise typer.Exit(0 if process else 1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,60 @@
+"""What the Salt master keeps about a cluster: secrets, inventory, attempts; readable for its owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Store:
+    """A cluster's folder below the Salt master's root folder."""
+
+    def __init__(self, root: str | Path, cluster: str) -> None:
+        self.cluster = cluster
+        self.folder = Path(root) / "managed_k8s" / cluster
+
+    @classmethod
+    def of(cls, opts: Mapping[str, Any], cluster: str) -> Store:
+        """Return a cluster's store under the Salt master with these options."""
+        return cls(opts.get("managed_k8s", {}).get("state") or opts["root_dir"], cluster)
+
+    def path(self, name: str) -> Path:
+        """Return a file's path; its folder is made."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        return path
+
+    def read(self, name: str) -> Any:
+        """Return the content of a JSON file, or None when there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads((self.folder / name).read_text())
+        return None
+
+    def read_text(self, name: str) -> str | None:
+        """Return a file's text, or None when there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / name).read_text()
+        return None
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a JSON file, whole or not at all."""
+        self.write_text(name, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file that only its owner can read, whole or not at all."""
+        path = self.path(name)
+        # mkstemp makes it 0600 from the start.
+        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(part).rename(path)
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        (self.folder / name).unlink(missing_ok=True)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 __virtualname__ = "openstack"
 
 _CONNECTIONS = {}
-_ERRORS = (connection.CloudError, deploy.DeployError, InvalidError)
+_ERRORS = (connection.CloudError, deploy.DeployError, InvalidError, mirror.MirrorError)
 
 
 def __virtual__():
@@ -208,14 +208,15 @@ def _plan(vm_):
     """Split what salt-cloud hands over into what the server, the minion and its installation need."""
     raw = {key: value for key, value in __opts__["profiles"].get(vm_["profile"], {}).items() if key != "profile"}
     deploy_it = salt.config.get_cloud_config_value("deploy", vm_, __opts__, default=True)
-    minion = salt.utils.cloud.salt_config_to_yaml(salt.utils.cloud.minion_config(__opts__, vm_)) if deploy_it else ""
+    # A state that fails ends the run: what comes after relies on it.
+    minion = {"failhard": True, **salt.utils.cloud.minion_config(__opts__, vm_)} if deploy_it else {}
     return {
         "name": vm_["name"],
         "profile": vm_["profile"],
         "raw": raw,
         "deploy": deploy_it,
         "keys": {"private": vm_["priv_key"], "public": vm_["pub_key"]},
-        "minion": minion,
+        "minion": salt.utils.cloud.salt_config_to_yaml(minion),
         "source": _source(vm_),
     }
 
@@ -225,7 +226,7 @@ def _source(vm_):
     if not archive:
         return {}
     digest = salt.config.get_cloud_config_value("minion_archive_sha256", vm_, __opts__, default=None)
-    return {"ARCHIVE": archive, "ARCHIVE_SHA256": digest or mirror.sum_of(__opts__, archive)}
+    return {"ARCHIVE": archive, "ARCHIVE_SHA256": digest or mirror.sum_of(archive)}
 
 
 def _fire(name, step, vm_):

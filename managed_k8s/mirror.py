@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
 SUMS = "SHA256SUMS"
+DEBIAN_KEY = "debian/mirror.gpg"
 _TIMEOUT = (5, 30)
 
 
@@ -38,7 +38,7 @@ def fetch(url: str) -> bytes:
     return answer.content
 
 
-def sum_of(opts: Mapping[str, Any], url: str) -> str:
+def sum_of(url: str) -> str:
     """Return the SHA-256 that the mirror's own list gives for one of its files. Raises MirrorError."""
     parts = urlsplit(url)
     listed = sums(fetch(f"{parts.scheme}://{parts.netloc}/{SUMS}").decode())
@@ -51,7 +51,8 @@ def sum_of(opts: Mapping[str, Any], url: str) -> str:
 def artifacts(store: Store, settings: Settings) -> dict[str, Any]:
     """Return what the mirror has for the cluster's Kubernetes version.
 
-    The answer has `base` (URL), `sums` (file -> SHA-256), `versions` (versions.json). The list of digests is fetched
+    The answer has `base` (URL), `sums` (file -> SHA-256), `versions` (versions.json), `debian_key` (SHA-256). The list
+    of digests is fetched
     once, checked against artifacts.sha256 or trusted at first sight, and kept: what servers install never changes
     behind it. Raises MirrorError.
     """
@@ -62,6 +63,8 @@ def artifacts(store: Store, settings: Settings) -> dict[str, Any]:
         kept = store.read(name)
         if kept is None or kept["base"] != base or wanted not in (None, kept["digest"]):
             kept = _fetch_artifacts(base, wanted)
+            if settings["artifacts"]["debian"]:
+                kept["debian_key"] = sum_of(f"{settings['artifacts']['url']}/{DEBIAN_KEY}")
             store.write(name, kept)
     return dict(kept)
 

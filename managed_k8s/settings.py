@@ -56,7 +56,8 @@ def complete(content: object, source: str) -> Settings:
     """
     if not isinstance(content, dict) or set(content) != {KEY} or not isinstance(content[KEY], dict):
         raise InvalidError([f"{source}: must hold one key, {KEY}:, with the settings below it"])
-    settings = _with_defaults(copy.deepcopy(content[KEY]), schema())
+    # Salt's renderer makes ordered tables of its own.
+    settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
     problems = [*_schema_problems(settings, source)]
     problems = problems or [*_network_problems(settings, source), *_version_problems(settings, source)]
     if problems:

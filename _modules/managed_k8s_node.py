@@ -1,0 +1,410 @@
+"""
+A node of a Kubernetes cluster: what it is made from, and kubeadm on it.
+
+Join secrets come with the pillar, which is asked for afresh, and go to kubeadm in files that only root can read: they
+are never arguments, results or log lines.
+"""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import yaml
+from salt.exceptions import CommandExecutionError
+
+_KUBERNETES = Path("/etc/kubernetes")
+_PKI = _KUBERNETES / "pki"
+_ETCD_DATA = Path("/var/lib/etcd")
+_MANAGED = Path("/etc/managed-k8s")
+_VOLATILE = Path("/run/managed-k8s")
+_KUBEADM = "/usr/local/bin/kubeadm"
+_SOCKET = "unix:///run/containerd/containerd.sock"
+_API = "kubeadm.k8s.io/v1beta4"
+# `kubeadm init` ended well; a control plane without this was left half-made.
+_INITIALISED = _MANAGED / "initialised"
+_SECRET = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}|\b[0-9a-f]{64}\b")
+_LIMIT = 600
+
+# Programs by the layer that installs them.
+_LAYERS = {
+    "container_runtime": {"containerd", "containerd-shim-runc-v2", "ctr", "runc"},
+    "kubernetes": {"kubeadm", "kubelet", "kubectl", "etcdctl", "etcdutl"},
+}
+_PACKAGES = {
+    "gateway": ["haproxy", "keepalived", "nftables", "curl"],
+    "node": ["nftables", "iptables", "conntrack", "ethtool", "socat", "ebtables"],
+}
+
+
+def _pillar():
+    return __pillar__["managed_k8s"]
+
+
+def packages():
+    """Return the Debian packages that this server's role needs.
+
+    CLI Example: ``salt demo-gateway-1 managed_k8s_node.packages``
+    """
+    return _PACKAGES.get(_pillar()["role"], _PACKAGES["node"])
+
+
+def artifacts_of(layer):
+    """Return the mirror's files that a layer installs: ``bin`` and ``cni``, each name -> SHA-256.
+
+    CLI Example: ``salt demo-worker-1 managed_k8s_node.artifacts_of kubernetes``
+    """
+    sums = _pillar()["artifacts"]["sums"]
+    programs = {name: digest for name, digest in sums.items() if name.removeprefix("bin/") in _LAYERS[layer]}
+    return {"bin": programs, "cni": {name: digest for name, digest in sums.items() if name.startswith("cni/")}}
+
+
+def interface():
+    """Return the network interface that has this server's fixed address.
+
+    CLI Example: ``salt demo-gateway-1 managed_k8s_node.interface``
+    """
+    address = _pillar()["gateways"][_pillar()["name"]]
+    for name, details in __salt__["network.interfaces"]().items():
+        if any(entry.get("address") == address for entry in details.get("inet", ())):
+            return name
+    raise CommandExecutionError(f"no network interface has {address}, which OpenStack gave to {_pillar()['name']}")
+
+
+# kubeadm's configuration
+
+
+def init_configuration():
+    """Return what `kubeadm init` reads, as YAML; there is nothing secret in it.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.init_configuration``
+    """
+    init = {"apiVersion": _API, "kind": "InitConfiguration", "nodeRegistration": _registration()}
+    return _documents(init, _cluster_configuration(), _kubelet_configuration(), _proxy_configuration())
+
+
+def _registration():
+    kubernetes = _pillar()["settings"]["kubernetes"]
+    return {
+        "name": _pillar()["name"],
+        "criSocket": _SOCKET,
+        "imagePullPolicy": "IfNotPresent",
+        "kubeletExtraArgs": [{"name": "cloud-provider", "value": "external"}],
+        "ignorePreflightErrors": kubernetes["ignore_preflight_errors"],
+    }
+
+
+def _cluster_configuration():
+    pillar = _pillar()
+    kubernetes = pillar["settings"]["kubernetes"]
+    names = [pillar["virtual_ip"], *([pillar["public_address"]] if pillar["public_address"] else [])]
+    folder = "/etc/kubernetes/managed-k8s"
+    arguments = {
+        "admission-control-config-file": f"{folder}/admission.yaml",
+        "audit-log-maxage": "30",
+        "audit-log-maxbackup": "5",
+        "audit-log-maxsize": "100",
+        "audit-log-path": "/var/log/kubernetes/audit.log",
+        "audit-policy-file": f"{folder}/audit.yaml",
+        "authentication-config": f"{folder}/authentication.yaml",
+        "encryption-provider-config": f"{folder}/encryption.yaml",
+        # What a kubelet shows of itself is signed by the cluster, not by itself.
+        "kubelet-certificate-authority": "/etc/kubernetes/pki/ca.crt",
+        "profiling": "false",
+        "tls-min-version": "VersionTLS12",
+    }
+    return {
+        "apiVersion": _API,
+        "kind": "ClusterConfiguration",
+        "clusterName": pillar["cluster"],
+        "kubernetesVersion": f"v{kubernetes['version']}",
+        "controlPlaneEndpoint": f"{pillar['virtual_ip']}:6443",
+        "networking": {"podSubnet": kubernetes["pod_cidr"], "serviceSubnet": kubernetes["service_cidr"]},
+        "apiServer": {
+            "certSANs": names,
+            "extraArgs": _arguments(arguments),
+            "extraVolumes": [
+                _volume("managed-k8s", folder, True),
+                _volume("audit-logs", "/var/log/kubernetes", False),
+            ],
+        },
+        "controllerManager": {"extraArgs": _arguments({"profiling": "false"})},
+        "scheduler": {"extraArgs": _arguments({"profiling": "false"})},
+    }
+
+
+def _arguments(values):
+    return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+
+def _volume(name, path, read_only):
+    return {"name": name, "hostPath": path, "mountPath": path, "readOnly": read_only, "pathType": "Directory"}
+
+
+def _kubelet_configuration():
+    settings = _pillar()["settings"]
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": settings["container_runtime"]["cgroup_driver"],
+        "rotateCertificates": True,
+        "serverTLSBootstrap": True,
+        "tlsMinVersion": "VersionTLS12",
+        **settings["kubernetes"]["kubelet"],
+    }
+
+
+def _proxy_configuration():
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        **_pillar()["settings"]["kubernetes"]["kube_proxy"],
+    }
+
+
+def _documents(*documents):
+    return yaml.safe_dump_all(documents, sort_keys=True)
+
+
+# What this node is
+
+
+def facts():
+    """Return what the reconciler needs to know about this server.
+
+    revision: what it was made from. kubeadm: none, partial, initialised or joined. etcd_data: whether there is a
+    member. kubelet: whether it runs.
+
+    CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
+    """
+    return {
+        "revision": _read(_MANAGED / "revision"),
+        "kubeadm": _kubeadm_state(),
+        "etcd_data": (_ETCD_DATA / "member").is_dir(),
+        "kubelet": _is_running("kubelet"),
+    }
+
+
+def _read(path):
+    with contextlib.suppress(OSError):
+        return path.read_text().strip() or None
+    return None
+
+
+def _kubeadm_state():
+    joined = (_KUBERNETES / "kubelet.conf").is_file()
+    if _INITIALISED.is_file():
+        return "initialised"
+    if (_KUBERNETES / "manifests" / "kube-apiserver.yaml").is_file() or (_ETCD_DATA / "member").is_dir():
+        return "joined" if joined and (_MANAGED / "joined").is_file() else "partial"
+    return "joined" if joined and (_MANAGED / "joined").is_file() else "partial" if joined else "none"
+
+
+def _is_running(service):
+    done = subprocess.run(["systemctl", "is-active", "--quiet", service], check=False)
+    return done.returncode == 0
+
+
+# kubeadm
+
+
+def init():
+    """Make this master the first of its cluster; done already is done. A half-made one is reset and begun again.
+
+    The reconciler asks only when no other master can have one.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.init``
+    """
+    state = _kubeadm_state()
+    if state in ("initialised", "joined"):
+        return {"changed": False}
+    if state == "partial":
+        reset()
+    # Images are there already, and nobody needs the keys to the cluster from kubeadm's output.
+    _kubeadm("init", "--config", str(_MANAGED / "kubeadm.yaml"), "--skip-token-print")
+    _INITIALISED.write_text("")
+    return {"changed": True}
+
+
+def upload_certificates():
+    """Put the control plane's keys, encrypted with the key in the pillar, where a joining master finds them for 2 h.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.upload_certificates``
+    """
+    join = _join_secrets()
+    documents = list(yaml.safe_load_all((_MANAGED / "kubeadm.yaml").read_text()))
+    documents[0]["certificateKey"] = join["certificate_key"]
+    with _private("upload.yaml", _documents(*documents)) as file:
+        _kubeadm("init", "phase", "upload-certs", "--upload-certs", "--config", str(file))
+    return True
+
+
+def join():
+    """Join the cluster by this server's role; done already is done. A half-made join is reset and begun again.
+
+    CLI Example: ``salt demo-worker-1 managed_k8s_node.join``
+    """
+    state = _kubeadm_state()
+    if state in ("initialised", "joined"):
+        return {"changed": False}
+    if state == "partial":
+        reset()
+    secrets = _join_secrets()
+    with (
+        _private("discovery.conf", _discovery(secrets)) as discovery,
+        _private("join.yaml", _documents(_join_configuration(secrets, discovery))) as file,
+    ):
+        _kubeadm("join", "--config", str(file))
+    (_MANAGED / "joined").write_text("")
+    return {"changed": True}
+
+
+def _join_configuration(secrets, discovery):
+    document = {
+        "apiVersion": _API,
+        "kind": "JoinConfiguration",
+        "nodeRegistration": _registration(),
+        "discovery": {"file": {"kubeConfigPath": str(discovery)}, "tlsBootstrapToken": secrets["token"]},
+    }
+    if _pillar()["role"] == "master":
+        document["controlPlane"] = {"certificateKey": secrets["certificate_key"]}
+    return document
+
+
+def _discovery(secrets):
+    """Return a kubeconfig that says where the API is and whom to believe.
+
+    The token is in it because nobody without a name may read kubeadm's cluster-info here; a name that may not read it
+    either lets kubeadm go on with what this file says (cmd/kubeadm/app/discovery/file).
+    """
+    cluster = {"server": f"https://{_pillar()['virtual_ip']}:6443", "certificate-authority-data": secrets["ca"]}
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": cluster}],
+            "users": [{"name": "joining", "user": {"token": secrets["token"]}}],
+            "contexts": [{"name": "joining", "context": {"cluster": "cluster", "user": "joining"}}],
+            "current-context": "joining",
+        }
+    )
+
+
+def _join_secrets():
+    secrets = __salt__["pillar.items"]()["managed_k8s"]["secrets"]["join"]
+    if not secrets:
+        raise CommandExecutionError("no join is under way for this node: the Salt master gave no token")
+    return secrets
+
+
+@contextlib.contextmanager
+def _private(name, text):
+    """Keep a text in a file in memory, for root only, for as long as it is used."""
+    _VOLATILE.mkdir(mode=0o700, exist_ok=True)
+    path = _VOLATILE / name
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    try:
+        path.write_text(text)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def reset():
+    """Take this node out of everything kubeadm made, the etcd member's data too. For a node that is no member.
+
+    CLI Example: ``salt demo-worker-2 managed_k8s_node.reset``
+    """
+    for name in ("joined", "initialised"):
+        (_MANAGED / name).unlink(missing_ok=True)
+    _kubeadm("reset", "--force", "--cri-socket", _SOCKET)
+    for folder in (_ETCD_DATA, Path("/etc/cni/net.d"), Path("/var/lib/kubelet/pki")):
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _kubeadm(*words):
+    """Run kubeadm; raise its last lines, without what looks like a token or a key."""
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            [_KUBEADM, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandExecutionError(f"kubeadm {words[0]}: did not end within {_LIMIT} seconds") from None
+    if done.returncode:
+        lines = _SECRET.sub("(secret)", done.stdout).strip().splitlines()[-12:]
+        took = time.monotonic() - started
+        raise CommandExecutionError(f"kubeadm {words[0]} failed after {took:.0f} s:\n" + "\n".join(lines))
+    return done.stdout
+
+
+# Certificates
+
+
+def ca_certificate():
+    """Return the certificate of the cluster's certificate authority.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.ca_certificate``
+    """
+    return (_PKI / "ca.crt").read_text()
+
+
+def sign_client(csr, days=365):
+    """Return a client certificate for a signing request, from the cluster's certificate authority.
+
+    The private key stays with whoever made the request: this is how the Salt master gets its access.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.sign_client "$(cat admin.csr)"``
+    """
+    with _private("request.csr", csr) as request:
+        done = subprocess.run(
+            [
+                "openssl", "x509", "-req", "-in", str(request), "-CA", str(_PKI / "ca.crt"),
+                "-CAkey", str(_PKI / "ca.key"), "-days", str(int(days)), "-sha256", "-extfile", "/dev/stdin",
+                "-set_serial", "0x" + hashlib.sha256(csr.encode()).hexdigest()[:32],
+            ],
+            input="keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\nbasicConstraints=critical,CA:FALSE\n",
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise CommandExecutionError(f"the request cannot be signed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def put_files(folder, files):
+    """Write the cluster's resources into a folder of the default user: name -> text.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.put_files /home/debian/.managed_k8s '{"README": "..."}'``
+    """
+    target = Path(folder)
+    owner = target.parent.owner()
+    changed = []
+    for name, text in files.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _read(path) != text.strip():
+            path.write_text(text)
+            path.chmod(0o755 if text.startswith("#!") else 0o644)
+            changed.append(name)
+    subprocess.run(["chown", "-R", owner, str(target)], check=True)
+    return sorted(changed)
+
+
+def default_user():
+    """Return the home folder of the image's default user: the first ordinary one.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.default_user``
+    """
+    users = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+    ordinary = sorted((int(user[2]), user[5]) for user in users if 1000 <= int(user[2]) < 60000)
+    return ordinary[0][1] if ordinary else "/root"

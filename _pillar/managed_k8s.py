@@ -1,0 +1,19 @@
+"""
+What each minion is told, by its id, which the Salt master authenticated.
+
+.. code-block:: yaml
+
+    ext_pillar:
+      - managed_k8s: {}
+"""
+
+from managed_k8s import node_pillar
+
+
+def ext_pillar(minion_id, pillar):
+    """Return the pillar of a cluster's node below the key ``managed_k8s``; nothing for any other minion.
+
+    CLI Example: ``salt demo-worker-1 pillar.keys managed_k8s``
+    """
+    found = node_pillar.of(__opts__, minion_id)
+    return {"managed_k8s": found} if found else {}

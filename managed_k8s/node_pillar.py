@@ -1,0 +1,105 @@
+"""What a minion is told: its cluster's settings, who its neighbours are, and the secrets that its role needs."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import filelock
+
+from managed_k8s import checkout, inputs, mirror, naming
+from managed_k8s.naming import GATEWAY, MASTER, Node
+from managed_k8s.settings import Settings
+from managed_k8s.store import Store
+
+# Archives that only masters run.
+_MASTERS_IMAGES = {
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "openstack-cloud-controller-manager",
+}  # fmt: skip
+_FLANNEL = "flannel"
+_MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
+
+
+def of(opts: Mapping[str, Any], minion_id: str) -> dict[str, Any]:
+    """Return the pillar of a minion; nothing when the id is no node of a cluster with settings.
+
+    Raises InvalidError or MirrorError.
+    """
+    node = naming.parse(minion_id)
+    if node is None or node.cluster not in inputs.clusters(opts):
+        return {}
+    settings = inputs.load(opts, node.cluster)
+    store = Store.of(opts, node.cluster)
+    content = public(node, settings, store, checkout.tree_digest(checkout.root(opts)))
+    return content | {"secrets": _secrets(node, store)}
+
+
+def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str, Any]:
+    """Return everything but secrets; `revision` is a digest of it and of the states that it is for."""
+    inventory = store.read("inventory.json") or {}
+    content = {
+        "cluster": node.cluster,
+        "role": node.role,
+        "name": node.id,
+        "settings": settings,
+        "virtual_ip": settings["openstack"]["virtual_ip"],
+        "public_address": (store.read("infra.json") or {}).get("public_address"),
+        "gateways": _addresses(inventory, GATEWAY) if node.role == GATEWAY else {},
+        "masters": _addresses(inventory, MASTER) if node.role == GATEWAY else {},
+        "ca": store.read_text("ca.crt") if node.role == GATEWAY else None,
+        **_artifacts(node, settings, store),
+    }
+    return content | {"revision": checkout.digest([content, tree])}
+
+
+def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:
+    return {name: s["address"] for name, s in sorted(inventory.items()) if s["role"] == role and s["address"]}
+
+
+def _artifacts(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
+    found = mirror.artifacts(store, settings)
+    debian = {"url": f"{settings['artifacts']['url']}/debian", "key_sha256": found.get("debian_key")}
+    if node.role == GATEWAY:
+        return {"debian": debian}
+    files = {name: digest for name, digest in found["sums"].items() if _wanted(node, name)}
+    images = [
+        {"archive": image["archive"], "reference": f"{image['name']}:{image['tag']}", "digest": image["digest"]}
+        for image in found["versions"]["images"]
+        if _runs(node, settings, image["archive"].removeprefix("images/").removesuffix(".tar"))
+    ]
+    pause = next(image["reference"] for image in images if image["archive"] == "images/pause.tar")
+    sums = files | {image["archive"]: found["sums"][image["archive"]] for image in images}
+    artifacts = {"base": found["base"], "sums": sums}
+    return {"debian": debian, "artifacts": artifacts, "images": images, "sandbox_image": pause}
+
+
+def _wanted(node: Node, name: str) -> bool:
+    folder = name.partition("/")[0]
+    return folder in ("bin", "cni") and (node.role == MASTER or name not in _MASTERS_PROGRAMS)
+
+
+def _runs(node: Node, settings: Settings, archive: str) -> bool:
+    if archive == _FLANNEL:
+        return bool(settings["kubernetes"]["cni"] == _FLANNEL)
+    return node.role == MASTER or archive not in _MASTERS_IMAGES
+
+
+def _secrets(node: Node, store: Store) -> dict[str, Any]:
+    if node.role == GATEWAY:
+        return {}
+    found = {"join": store.read(f"joins/{node.id}.json")}
+    if node.role == MASTER:
+        found["encryption"] = encryption_key(store)
+    return found
+
+
+def encryption_key(store: Store) -> str:
+    """Return the key that Secrets are encrypted with in etcd, base64 of 32 bytes; made once."""
+    with filelock.FileLock(store.path(".encryption.lock")):
+        kept = store.read("encryption.json")
+        if kept is None:
+            kept = {"key": base64.b64encode(secrets.token_bytes(32)).decode()}
+            store.write("encryption.json", kept)
+    return str(kept["key"])

@@ -1,0 +1,16 @@
+{% set k8s = pillar['managed_k8s'] %}
+{% set files = salt['managed_k8s_node.artifacts_of']('container_runtime') %}
+
+Install containerd and runc:
+  artifact.installed:
+    - base: {{ k8s.artifacts.base }}
+    - folder: /usr/local/bin
+    - files: {{ files.bin | json }}
+    - require:
+      - cmd: Install packages
+
+Install CNI plugins:
+  artifact.installed:
+    - base: {{ k8s.artifacts.base }}
+    - folder: /opt/cni/bin
+    - files: {{ files.cni | json }}

@@ -1,0 +1,5 @@
+include:
+  - common
+  - gateway.configured
+  - gateway.running
+  - common.done

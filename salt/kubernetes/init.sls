@@ -1,0 +1,3 @@
+include:
+  - kubernetes.installed
+  - kubernetes.configured

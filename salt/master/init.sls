@@ -1,0 +1,6 @@
+include:
+  - common
+  - container_runtime
+  - kubernetes
+  - master.configured
+  - common.done

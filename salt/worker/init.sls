@@ -1,0 +1,5 @@
+include:
+  - common
+  - container_runtime
+  - kubernetes
+  - common.done

@@ -188,7 +188,7 @@ def test_destroy_goes_on_when_something_stays_and_says_what_and_why(made, monkey
     monkeypatch.setattr(removal, "_INTERVAL", 0)
     network = made.network.find_network("demo")
     made.tables["ports"].create(name="mine", network_id=network.id, description="", device_owner="")
-    with pytest.raises(CloudError, match="network demo stays: .*there are ports"):
+    with pytest.raises(CloudError, match=r"network demo stays: .*there are ports"):
         removal.run(made, "demo", lambda text: None, timeout=0.01)
     assert set(made.names()) == {"networks", "ports", "subnets", "security_group_rules"}
 

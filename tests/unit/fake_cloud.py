@@ -153,7 +153,8 @@ class Cloud:
     def _create_server(self, **values):
         networks = values.pop("networks")
         values.pop("scheduler_hints", None)
-        server = self.tables["servers"].create(status="BUILD", asked_networks=networks, **values)
+        flavor = {"original_name": self.tables["flavors"].items[values["flavor_id"]].name}
+        server = self.tables["servers"].create(status="BUILD", **values | {"flavor": flavor})
         addresses = [self.tables["ports"].items[entry["port"]].fixed_ips[0]["ip_address"] for entry in networks]
         entries = [{"addr": address, "OS-EXT-IPS:type": "fixed"} for address in addresses]
         server._update(addresses={"network": entries})

@@ -36,7 +36,7 @@ def test_a_good_one_has_no_problem():
         ({"flavor": 3}, "profile p: flavor: 3 must be of type string"),
         ({"networks": []}, "profile p: networks: "),
         (
-            {"networks": [{"network": "demo", "fixed_ip": "10.30.0"}]},
+            {"networks": [{"network": "demo", "fixed_ip": "10.30"}]},
             "networks.0.fixed_ip: '10.30' is no IPv4 address",
         ),
         (
@@ -89,7 +89,7 @@ def test_says_everything_that_is_not_in_the_project(cloud):
     for words in (
         "image: 'debian-11' is not in this project; there are debian-12",
         "flavor: 'huge' is not in this project; there are small",
-        "networks.0.security_groups: 'gatway'",
+        "networks.0.security_groups: 'demo-gatway'",
         "networks.0.allowed_address_pairs: 'vip'",
         "floating_ip: 'internet' is not in this project; there are external",
         "server_group: 'other'",

@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from bench.by_hand_cloud import CLUSTER
+from bench.by_hand_cloud import CLUSTER, VIRTUAL_IP
 from managed_k8s import mirror
 from managed_k8s.kube import addons
 
 SETTINGS: dict[str, Any] = {
+    "openstack": {"virtual_ip": VIRTUAL_IP},
     "kubernetes": {"pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/16", "cni": "flannel"},
     "storage": {"volume_type": None, "availability_zone": None},
 }

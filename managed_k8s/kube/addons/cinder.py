@@ -14,18 +14,18 @@ _CONTROLLER = (
     "cinder-csi-plugin/cinder-csi-controllerplugin-rbac.yaml",
     "cinder-csi-plugin/cinder-csi-controllerplugin.yaml",
 )
+_SNAPSHOT_KINDS = ("volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots")
 _NODE = ("cinder-csi-plugin/cinder-csi-nodeplugin-rbac.yaml", "cinder-csi-plugin/cinder-csi-nodeplugin.yaml")
+# Snapshots of groups of volumes are none of Cinder CSI's.
 _SNAPSHOTS = (
-    "snapshot-crds/",
+    *(f"snapshot-crds/snapshot.storage.k8s.io_{kind}.yaml" for kind in _SNAPSHOT_KINDS),
     "snapshot-controller/rbac-snapshot-controller.yaml",
     "snapshot-controller/setup-snapshot-controller.yaml",
 )
 _SECRET_VOLUME = "secret-cinderplugin"  # noqa: S105  its name upstream
 
 
-def objects(
-    cluster: str, storage: Mapping[str, Any], manifests: Mapping[str, str], images: Images
-) -> list[Object]:
+def objects(cluster: str, storage: Mapping[str, Any], manifests: Mapping[str, str], images: Images) -> list[Object]:
     """Return the driver's objects, the snapshot controller's and the classes.
 
     storage: the settings' `storage`.

@@ -28,8 +28,11 @@ _FLAGS = {
 }
 
 
-def objects(cluster: str, manifests: Mapping[str, str], images: Images) -> list[Object]:
-    """Return its objects: one pod on every control plane node, the elected one works."""
+def objects(cluster: str, virtual_ip: str, manifests: Mapping[str, str], images: Images) -> list[Object]:
+    """Return its objects: one pod on every control plane node, the elected one works.
+
+    virtual_ip: of the API.
+    """
     found = [item for item in load(manifests, *_MANIFESTS) if item["metadata"]["name"] not in _UNUSED]
     daemons = only(found, "DaemonSet")
     images.fit(daemons)
@@ -47,4 +50,5 @@ def objects(cluster: str, manifests: Mapping[str, str], images: Images) -> list[
         {"name": "CLOUD_CONFIG", "value": "/etc/config/cloud.conf"},
         {"name": "CLUSTER_NAME", "value": cluster},
     ]
+    placement.through(daemons, virtual_ip)
     return found

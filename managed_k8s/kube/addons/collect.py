@@ -26,7 +26,10 @@ _ORDER = (
 
 
 def objects(
-    settings: Mapping[str, Any], versions: Mapping[str, Any], manifests: Mapping[str, str], cloud: cloud_config.CloudAccess
+    settings: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    manifests: Mapping[str, str],
+    cloud: cloud_config.CloudAccess,
 ) -> list[Object]:
     """Return the objects of all add-ons; nothing is read or asked, the same input gives the same output.
 
@@ -36,10 +39,12 @@ def objects(
     Raises ManifestError when the mirror lacks something.
     """
     images, kubernetes, storage = Images(versions), settings["kubernetes"], settings["storage"]
+    virtual_ip = settings["openstack"]["virtual_ip"]
+    network = kubernetes["cni"] == "flannel"
     found = [
-        *(flannel.objects(kubernetes["pod_cidr"], manifests, images) if kubernetes["cni"] == "flannel" else []),
+        *(flannel.objects(kubernetes["pod_cidr"], virtual_ip, manifests, images) if network else []),
         *cloud_config.objects(cloud, storage),
-        *cloud_controller.objects(cloud.cluster, manifests, images),
+        *cloud_controller.objects(cloud.cluster, virtual_ip, manifests, images),
         *coredns.objects(),
         *cinder.objects(cloud.cluster, storage, manifests, images),
     ]

@@ -31,7 +31,9 @@ def fetch(artifacts: Mapping[str, Any]) -> dict[str, str]:
     """
     names = [name for name in artifacts["sums"] if name.startswith(FOLDER)]
     with ThreadPoolExecutor(8) as pool:
-        contents = dict(zip(names, pool.map(lambda name: mirror.fetch(f"{artifacts['base']}/{name}"), names), strict=True))
+        contents = dict(
+            zip(names, pool.map(lambda name: mirror.fetch(f"{artifacts['base']}/{name}"), names), strict=True)
+        )
     wrong = [name for name, data in contents.items() if hashlib.sha256(data).hexdigest() != artifacts["sums"][name]]
     if wrong:
         raise ManifestError(
@@ -48,26 +50,19 @@ def read(folder: Path) -> dict[str, str]:
 def load(manifests: Mapping[str, str], *names: str) -> list[Object]:
     """Return the objects in some of the manifests; lists are taken apart.
 
-    names: paths, or folders (ending in /) of which every CRD and object is taken.
+    names: their paths.
     Raises ManifestError when one is missing.
     """
-    absent = [name for name in names if not any(path == name or path.startswith(_folder(name)) for path in manifests)]
+    absent = [name for name in names if name not in manifests]
     if absent:
         raise ManifestError(f"the mirror lacks the manifests {', '.join(absent)}; copy or build it again")
-    paths = [path for name in names for path in sorted(manifests) if path == name or path.startswith(_folder(name))]
-    return [item for path in paths for document in yaml.safe_load_all(manifests[path]) for item in _items(document)]
-
-
-def _folder(name: str) -> str:
-    return name if name.endswith("/") else f"{name}//"
+    return [item for name in names for document in yaml.safe_load_all(manifests[name]) for item in _items(document)]
 
 
 def _items(document: Any) -> Iterator[Object]:
-    if not document or document["kind"] == "Kustomization":
-        return
-    if document["kind"] == "List":
+    if document and document["kind"] == "List":
         yield from document["items"]
-    else:
+    elif document:
         yield document
 
 

@@ -56,3 +56,17 @@ def unprivileged(workload: Object) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
+
+
+def through(workload: Object, virtual_ip: str) -> None:
+    """Let a workload of the host's network reach the API at its virtual address, as the kubelet does.
+
+    The service's address works only once kube-proxy runs on the node: pods that start with it would fail and be held
+    back for ever longer.
+    """
+    for each in containers(pod(workload)):
+        each["env"] = [
+            *each.get("env", []),
+            {"name": "KUBERNETES_SERVICE_HOST", "value": virtual_ip},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"},
+        ]

@@ -73,12 +73,29 @@ def running(state: Path) -> psutil.Process | None:
     return None
 
 
+def told_address(root: Path) -> str:
+    """Return the address that servers are told to find the master at, or all addresses where it is not this machine's.
+
+    Servers may know this machine by a name, or by the address of something in front of it.
+    """
+    told = {
+        provider.get("minion", {}).get("master")
+        for file in sorted((root / "cloud.providers.d").glob("*.conf"))
+        for provider in (yaml.safe_load(file.read_text()) or {}).values()
+    }
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
+    return str((told & own or {"0.0.0.0"}).pop())  # noqa: S104 (keys decide who is let in)
+
+
 @app.command()
 def start(
-    interface: Annotated[str, typer.Option(help="Address to listen on; servers must reach it.")] = "0.0.0.0",  # noqa: S104
+    interface: Annotated[
+        str, typer.Option(help="Address to listen on; by default the one in cloud.providers.d that servers are told.")
+    ] = "",
 ) -> None:
     """Start the Salt master in the background; one that runs with other settings is restarted."""
     root, state = checkout.root(), state_folder()
+    interface = interface or told_address(root)
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     state.chmod(0o700)
     changed = configure(root, state, interface)

@@ -47,8 +47,7 @@ lab-env: $(VENV)/.installed  ## Print what to export to use the lab's cloud
 
 # The lab's clouds.yaml is found in the checkout by everything that runs here.
 cluster: lab  ## Make the cluster of cluster.map in the lab, until its smoke test passes
-	eval "$$($(BIN)/python -m lab env)" && ln -sfn "$$OS_CLIENT_CONFIG_FILE" clouds.yaml
-	$(BIN)/python -m managed_k8s.master start
+	eval "$$($(BIN)/python -m lab env)" && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE"
 	$(BIN)/salt-cloud -y -m cluster.map
 	$(BIN)/salt-run managed_k8s.wait
 	$(BIN)/salt-run managed_k8s.kubeconfig

@@ -89,6 +89,6 @@ def _wait_signed(core: CoreV1Api, identity: str) -> None:
             information = core.read_namespaced_config_map("cluster-info", "kube-public")
             if f"jws-kubeconfig-{identity}" not in information.data:
                 raise TimeoutError(
-                    f"ConfigMap kube-public/cluster-info is not signed with a new bootstrap token after {_SIGNED_LIMIT} "
-                    "s; is a kube-controller-manager running?"
+                    f"ConfigMap kube-public/cluster-info is not signed with a new bootstrap token after "
+                    f"{_SIGNED_LIMIT} s; is a kube-controller-manager running?"
                 )

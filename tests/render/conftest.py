@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -19,7 +20,7 @@ SUMS = dict.fromkeys(("bin/kubelet", "bin/kubeadm", "bin/containerd", "bin/runc"
 IMAGE = {"archive": "images/pause.tar", "reference": "registry.k8s.io/pause:3.10.2", "digest": "sha256:1"}
 
 
-def load_module(name: str, pillar: dict) -> object:
+def load_module(name: str, pillar: dict[str, Any]) -> Any:
     """Load an execution module as Salt does: with its names put into it."""
     spec = importlib.util.spec_from_file_location(f"face_{name}", ROOT / "_modules" / f"{name}.py")
     assert spec
@@ -46,9 +47,9 @@ class Case:
         words = [self.role, f"{self.masters}m{self.gateways}g", *("ca" for _ in [0] if self.ca)]
         return "-".join([*words, *(f"{key}={value}" for _, key, value in self.changes)])
 
-    def pillar(self) -> dict:
+    def pillar(self) -> dict[str, Any]:
         """Return the pillar that the Salt master would give."""
-        content = {
+        content: dict[str, Any] = {
             "openstack": {"cloud": "c", "external_network": "e"},
             "artifacts": {"url": "http://mirror.example"},
             "container_runtime": {},
@@ -60,7 +61,7 @@ class Case:
         complete = settings.complete({"managed_k8s": content}, "test")
         masters = {f"demo-master-{n}": f"10.30.0.{20 + n}" for n in range(1, self.masters + 1)}
         gateways = {f"demo-gateway-{n}": f"10.30.0.{10 + n}" for n in range(1, self.gateways + 1)}
-        found = {
+        found: dict[str, Any] = {
             "cluster": "demo",
             "role": self.role,
             "name": f"demo-{self.role}-1",
@@ -127,9 +128,9 @@ class Tree:
             **context,
         )
 
-    def states(self) -> dict[str, dict]:
+    def states(self) -> dict[str, dict[str, Any]]:
         """Return every state that the minion's role includes: id -> declaration."""
-        found: dict[str, dict] = {}
+        found: dict[str, dict[str, Any]] = {}
         for sls in self.included(self.case.role, []):
             content = yaml.safe_load(self.render(sls)) or {}
             content.pop("include", None)

@@ -14,7 +14,7 @@ def declarations(states):
     """Return (state id, module, arguments) of every declaration."""
     for identity, modules in states.items():
         for function, arguments in modules.items():
-            merged: dict = {}
+            merged: dict[str, object] = {}
             for argument in arguments or []:
                 merged |= argument if isinstance(argument, dict) else {argument: None}
             yield identity, function.partition(".")[0], merged

@@ -57,7 +57,7 @@ def _node(manifests: Mapping[str, str], images: Images) -> list[Object]:
     images.fit(daemons)
     specification = pod(daemons)
     specification["priorityClassName"] = "system-node-critical"
-    # It asks the config drive or the metadata service who it is, and OpenStack's APIs nothing: no credential on workers.
+    # It asks the config drive or metadata service who it is, and no API: workers need no credential.
     for volume in specification["volumes"]:
         if volume["name"] == _SECRET_VOLUME:
             del volume["secret"]

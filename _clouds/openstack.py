@@ -14,7 +14,9 @@ minion, or nothing; see docs/driver.md for every key of a profile.
         master: 203.0.113.10
 """
 
+import functools
 import logging
+import os
 import time
 
 import salt.config
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "openstack"
 
+# By process: salt-cloud forks, and a TLS connection serves one process only.
 _CONNECTIONS = {}
 _ERRORS = (connection.CloudError, deploy.DeployError, InvalidError, mirror.MirrorError)
 
@@ -52,14 +55,25 @@ def _provider_name():
 
 
 def get_conn():
-    """Return the connection to the provider's cloud; one a process."""
-    cloud = get_configured_provider()["cloud"]
-    if cloud not in _CONNECTIONS:
+    """Return the connection to the provider's cloud."""
+    key = (os.getpid(), get_configured_provider()["cloud"])
+    if key not in _CONNECTIONS:
+        _CONNECTIONS[key] = connection.connect(key[1], checkout.root(__opts__))
+    return _CONNECTIONS[key]
+
+
+def _explained(function):
+    """Say in one message, as salt-cloud's own error, what is wrong and what to do."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
         try:
-            _CONNECTIONS[cloud] = connection.connect(cloud, checkout.root(__opts__))
-        except connection.CloudError as error:
+            with connection.explained():
+                return function(*args, **kwargs)
+        except _ERRORS as error:
             raise SaltCloudSystemExit(str(error)) from None
-    return _CONNECTIONS[cloud]
+
+    return wrapper
 
 
 def _function_only(call, name):
@@ -75,6 +89,7 @@ def _action_only(call, name):
 # Lists
 
 
+@_explained
 def avail_locations(call=None):
     """Return the availability zones.
 
@@ -84,6 +99,7 @@ def avail_locations(call=None):
     return {zone.name: {"name": zone.name, "state": zone.state} for zone in get_conn().compute.availability_zones()}
 
 
+@_explained
 def avail_images(call=None):
     """Return the images.
 
@@ -95,6 +111,7 @@ def avail_images(call=None):
     }
 
 
+@_explained
 def avail_sizes(call=None):
     """Return the flavors.
 
@@ -112,20 +129,25 @@ def list_nodes(call=None):
 
     CLI Example: ``salt-cloud -Q``
     """
-    return {
-        name: {key: node[key] for key in ("id", "name", "image", "size", "state", "private_ips", "public_ips")}
-        for name, node in list_nodes_full(call).items()
-    }
+    keys = ("id", "name", "image", "size", "state", "private_ips", "public_ips")
+    return {name: {key: node[key] for key in keys} for name, node in list_nodes_full(call).items()}
 
 
 def list_nodes_min(call=None):
     """Return the servers' names and states.
 
+    By this list salt-cloud tells which servers of a map or profile are still to be made, so one whose making was
+    interrupted is in it only when servers are removed or acted on.
+
     CLI Example: ``salt-cloud -f list_nodes_min openstack``
     """
-    return {name: {"state": node["state"]} for name, node in list_nodes_full(call).items()}
+    every = __opts__.get("destroy") or __opts__.get("action") or __opts__.get("function")
+    return {
+        name: {"state": node["state"]} for name, node in list_nodes_full(call).items() if every or not node["pending"]
+    }
 
 
+@_explained
 def list_nodes_full(call=None):
     """Return all that is known about the servers.
 
@@ -143,6 +165,7 @@ def list_nodes_select(call=None):
     return salt.utils.cloud.list_nodes_select(list_nodes_full(), __opts__["query.selection"], call)
 
 
+@_explained
 def show_instance(name, call=None):
     """Return all that is known about one server.
 
@@ -153,9 +176,10 @@ def show_instance(name, call=None):
 
 
 def _server(name):
-    for found in get_conn().compute.servers(details=True, name=f"^{name}$"):
-        return found
-    raise SaltCloudNotFound(f"There is no server {name}")
+    found = server.find(get_conn(), name)
+    if found is None:
+        raise SaltCloudNotFound(f"There is no server {name}")
+    return found
 
 
 def _node(item):
@@ -172,6 +196,7 @@ def _node(item):
         "availability_zone": item.availability_zone,
         "created_at": item.created_at,
         "metadata": dict(item.metadata or {}),
+        "pending": server.is_pending(item),
         "volumes": [volume["id"] for volume in item.attached_volumes or []],
     }
 
@@ -179,41 +204,42 @@ def _node(item):
 # Making and removing
 
 
+@_explained
 def create(vm_):
     """Make one server and install its minion; what is there already is kept, what failed is removed.
 
     CLI Example: ``salt-cloud -p demo-worker demo-worker-3``
     """
     name, conn = vm_["name"], get_conn()
-    vm = _plan(vm_)
     started = time.monotonic()
 
     def say(step):
         log.info("%s: %s (%.1f s)", name, step, time.monotonic() - started)
-        _fire(name, step, vm_)
+        _fire(name, step)
 
-    _fire(name, "creating", vm_)
+    say("creating")
     try:
-        creation.prepare(conn, __opts__, name, vm)
-        _fire(name, "requesting", vm_)
+        vm = _plan(vm_)
+        creation.prepare(conn, __opts__, vm)
+        say("requesting")
         made = creation.create(conn, __opts__, vm, say)
-    except _ERRORS as error:
+    except BaseException:
+        # salt-cloud accepted it beforehand.
         _forget_key(name)
-        raise SaltCloudSystemExit(f"{name}:\n{error}") from None
+        raise
     say("created")
     return _node(made)
 
 
 def _plan(vm_):
     """Split what salt-cloud hands over into what the server, the minion and its installation need."""
-    raw = {key: value for key, value in __opts__["profiles"].get(vm_["profile"], {}).items() if key != "profile"}
     deploy_it = salt.config.get_cloud_config_value("deploy", vm_, __opts__, default=True)
     # A state that fails ends the run: what comes after relies on it.
     minion = {"failhard": True, **salt.utils.cloud.minion_config(__opts__, vm_)} if deploy_it else {}
     return {
         "name": vm_["name"],
         "profile": vm_["profile"],
-        "raw": raw,
+        "raw": _raw(vm_),
         "deploy": deploy_it,
         "keys": {"private": vm_["priv_key"], "public": vm_["pub_key"]},
         "minion": salt.utils.cloud.salt_config_to_yaml(minion),
@@ -221,25 +247,39 @@ def _plan(vm_):
     }
 
 
+# What salt-cloud puts beside the keys of profile and map.
+_SALTS = {"profile", "name", "level", "os", "inline_script", "pub_key", "priv_key", "master_finger"}
+
+
+def _raw(vm_):
+    """Return the keys of the profile and, from the map or the command line, of this server alone."""
+    profile = set(__opts__["profiles"].get(vm_["profile"], {}))
+    others = {*get_configured_provider(), *__opts__}
+    return {key: value for key, value in vm_.items() if key not in _SALTS and (key in profile or key not in others)}
+
+
 def _source(vm_):
-    archive = salt.config.get_cloud_config_value("minion_archive", vm_, __opts__, default=None)
-    if not archive:
-        return {}
-    digest = salt.config.get_cloud_config_value("minion_archive_sha256", vm_, __opts__, default=None)
-    return {"ARCHIVE": archive, "ARCHIVE_SHA256": digest or mirror.sum_of(archive)}
+    """Return where the server gets Salt from, as variables of the installation script."""
+    values = {
+        key: salt.config.get_cloud_config_value(f"minion_{key}", vm_, __opts__, default=None)
+        for key in ("archive", "archive_sha256", "index_url")
+    }
+    if values["archive"] and not values["archive_sha256"]:
+        values["archive_sha256"] = mirror.sum_of(values["archive"])
+    return {key.upper(): value for key, value in values.items() if value}
 
 
-def _fire(name, step, vm_):
-    """Fire `salt/cloud/<name>/<step>` with nothing in it but names: keys and passwords are in vm_ too."""
+def _fire(name, step):
+    """Fire `salt/cloud/<name>/<step>` with nothing in it but names: salt-cloud's own data has keys and passwords."""
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as event:
-        data = {"name": name, "profile": vm_["profile"], "provider": vm_["driver"], "event": step}
-        event.fire_event(data, f"salt/cloud/{name}/{step.replace(' ', '_')}")
+        event.fire_event({"name": name, "event": step}, f"salt/cloud/{name}/{step.replace(' ', '_')}")
 
 
 def _forget_key(name):
     salt.utils.cloud.remove_key(__opts__["pki_dir"], name)
 
 
+@_explained
 def destroy(name, call=None):
     """Remove a server with its ports, floating IP and minion key.
 
@@ -247,17 +287,18 @@ def destroy(name, call=None):
     """
     if call == "function":
         raise SaltCloudSystemExit("destroy must be called with -d, --destroy, -a or --action")
-    _fire(name, "destroying", {"profile": "", "driver": __virtualname__})
+    _fire(name, "destroying")
     if not server.destroy(get_conn(), name):
         raise SaltCloudNotFound(f"There is no server {name}")
     _forget_key(name)
-    _fire(name, "destroyed", {"profile": "", "driver": __virtualname__})
+    _fire(name, "destroyed")
     return {"Destroyed": True}
 
 
 # Actions
 
 
+@_explained
 def _act(name, call, action, **values):
     _action_only(call, action)
     getattr(get_conn().compute, f"{action}_server")(_server(name).id, **values)
@@ -288,6 +329,7 @@ def reboot(name, call=None):
     return _act(name, call, "reboot", reboot_type="SOFT")
 
 
+@_explained
 def console_log(name, call=None):
     """Return the end of a server's console output.
 

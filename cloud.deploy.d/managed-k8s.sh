@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Salt minion: run as root in a folder with minion.pem, minion.pub, minion_master.pub, minion.conf and source.
-# `source` may set ARCHIVE and ARCHIVE_SHA256: a ready environment. Without it pip takes what requirements.lock pins.
+# `source` may set ARCHIVE and ARCHIVE_SHA256: a ready environment. Without it pip takes what requirements.lock pins, from
+# INDEX_URL where that is set.
 set -eu
 cd "$(dirname "$0")"
 . ./source
@@ -20,7 +21,10 @@ if [ "$(cat "$HOME_OF_SALT/.source" 2>/dev/null || true)" != "$WANTED" ]; then
   else
     python3 -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -qy python3-venv; }
     python3 -m venv "$HOME_OF_SALT"
-    "$HOME_OF_SALT/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    # Hashes are checked, so that an index without TLS does.
+    host="${INDEX_URL#*://}"
+    "$HOME_OF_SALT/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+      ${INDEX_URL:+--index-url "$INDEX_URL" --trusted-host "${host%%[:/]*}"}
   fi
   echo "$WANTED" > "$HOME_OF_SALT/.source"
 fi

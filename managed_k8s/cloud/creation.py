@@ -2,85 +2,121 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
-import tenacity
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs
 from managed_k8s.cloud import credential, deploy, infra, profile, server, servers
-from managed_k8s.cloud.connection import CloudError
+from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
 # All servers of a map are made at once; the first one's look at the infrastructure serves the others.
 _FRESH = 120
-_GATEWAY_TIMEOUT = 300
 SSH_TIMEOUT = 300
 
 
-def prepare(conn: Connection, opts: Mapping[str, Any], name: str, vm: Mapping[str, Any]) -> None:
+def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) -> None:
     """Check everything, then make the cluster's infrastructure, before the first server is made.
 
     Raises settings.InvalidError with every problem of map, profiles and settings; CloudError.
     """
-    problems = profile.problems(vm["profile"], vm["raw"])
+    name, raw = vm["profile"], vm["raw"]
+    problems = profile.problems(name, raw)
+    settings, cluster = None, raw.get("cluster")
+    if isinstance(cluster, str):
+        try:
+            settings = inputs.checked(opts, cluster)
+        except InvalidError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
     if not problems:
-        problems = profile.missing(conn, vm["profile"], vm["raw"])
+        with explained():
+            problems = persistently(lambda: profile.missing(conn, name, raw))
     if problems:
         raise InvalidError(problems)
-    cluster = vm["raw"].get("cluster")
-    if cluster is None:
-        return
-    store = Store.of(opts, cluster)
+    if settings is not None:
+        _infrastructure(conn, Store.of(opts, raw["cluster"]), settings)
+
+
+def _infrastructure(conn: Connection, store: Store, settings: Mapping[str, Any]) -> None:
+    digest = checkout.digest(settings["openstack"])
     with filelock.FileLock(store.path(".infra.lock")):
         stamp = store.read("infra.json") or {}
-        settings = inputs.checked(opts, cluster)
-        digest = checkout.digest(settings["openstack"])
         if stamp.get("digest") != digest or time.time() - stamp.get("time", 0) > _FRESH:
-            made = infra.ensure(conn, cluster, settings)
+            made = infra.ensure(conn, store.cluster, settings, log.info)
             store.write("infra.json", {"digest": digest, "time": time.time(), **made})
 
 
 def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say: Say) -> Any:
     """Return the server: made, reachable by SSH, with its minion installed.
 
-    vm: name, raw (the profile), keys (private, public), minion (its configuration), source (of Salt).
+    What this run or an interrupted one made is removed when that fails; a server that was complete is not touched.
+    vm: name, profile, raw (the profile's keys), keys (private, public), minion (its configuration), source (of Salt).
     Raises CloudError or deploy.DeployError.
     """
-    raw, name = vm["raw"], vm["name"]
-    store = Store.of(opts, raw.get("cluster", "servers"))
-    key_name = raw.get("ssh_key_name") or credential.ensure_ssh_key(conn, store)
-    made = server.create(conn, name, raw, key_name, say)
-    if vm["deploy"]:
+    name = vm["name"]
+    store = Store.of(opts, vm["raw"].get("cluster", "servers"))
+    # Two runs of salt-cloud at once do not both work on it.
+    with filelock.FileLock(store.path(f".{name}.lock")), explained():
+        present = persistently(lambda: server.find(conn, name))
         try:
-            _deploy(conn, opts, store, made, vm, say)
-        except BaseException:
-            server.destroy(conn, name)
+            return _complete(conn, opts, store, vm, say)
+        except BaseException as error:
+            if present is None or server.is_pending(present):
+                _remove(conn, name, error)
             raise
-    return made
+
+
+def _complete(conn: Connection, opts: Mapping[str, Any], store: Store, vm: Mapping[str, Any], say: Say) -> Any:
+    raw = vm["raw"]
+    key_name = raw.get("ssh_key_name") or persistently(lambda: credential.ensure_ssh_key(conn, store))
+    made = persistently(lambda: server.create(conn, vm["name"], raw, key_name, say))
+    if vm["deploy"]:
+        _deploy(conn, opts, store, made, vm, say)
+    return persistently(lambda: server.complete(conn, made))
+
+
+def _remove(conn: Connection, name: str, reason: BaseException) -> None:
+    try:
+        with explained():
+            persistently(lambda: server.destroy(conn, name))
+    except CloudError as error:
+        raise CloudError(f"{reason}\nWhat was made could not be removed: {error}") from reason
 
 
 def _deploy(
     conn: Connection, opts: Mapping[str, Any], store: Store, made: Any, vm: Mapping[str, Any], say: Say
 ) -> None:
     raw, found = vm["raw"], servers.addresses(made)
-    gateway = _gateway(conn, raw["ssh_gateway"]) if "ssh_gateway" in raw else None
-    address = found["address"] if gateway else found["floating_ip"] or found["address"]
+    address = found["address"] if "ssh_gateway" in raw else found["floating_ip"] or found["address"]
     if address is None:
         raise CloudError(f"server {made.name} has no address")
     key = Path(raw.get("ssh_key_file") or store.path(credential.SSH_KEY))
-    # Addresses are given to other servers once one is gone, with other host keys: known hosts are kept by server.
-    known_hosts = store.path(f"known_hosts/{made.id}")
-    ssh = deploy.Ssh(raw.get("ssh_username", "debian"), address, key, known_hosts, gateway)
+
+    def login(to: Any, address: str, jump: deploy.Ssh | None = None) -> deploy.Ssh:
+        # Addresses are given to other servers once one is gone, with other host keys: known hosts are kept by server.
+        known_hosts = store.path(f"known_hosts/{to.id}")
+        return deploy.Ssh(raw.get("ssh_username", "debian"), address, key, known_hosts, jump)
+
+    def routes() -> list[deploy.Ssh]:
+        if "ssh_gateway" not in raw:
+            return [login(made, address)]
+        jumps = [login(*gateway) for gateway in _gateways(conn, raw["ssh_gateway"])]
+        return [login(made, address, jump) for jump in jumps]
+
     say("deploying")
-    deploy.install(ssh, files(opts, vm), raw.get("ssh_timeout", SSH_TIMEOUT))
+    deploy.install(routes, files(opts, vm), raw.get("ssh_timeout", SSH_TIMEOUT))
 
 
 def files(opts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, str]:
@@ -89,8 +125,8 @@ def files(opts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, str]:
     source = vm["source"]
     return {
         "install": (root / "cloud.deploy.d" / "managed-k8s.sh").read_text(),
-        "source": "".join(f"{key}={value}\n" for key, value in source.items()),
-        "requirements.lock": (root / "lab" / "mirror" / "servers.lock").read_text() if not source else "",
+        "source": "".join(f"{key}={shlex.quote(value)}\n" for key, value in source.items()),
+        "requirements.lock": (root / "lab" / "mirror" / "servers.lock").read_text() if "ARCHIVE" not in source else "",
         "minion.pem": vm["keys"]["private"],
         "minion.pub": vm["keys"]["public"],
         "minion_master.pub": Path(opts["pki_dir"], "master.pub").read_text(),
@@ -98,18 +134,8 @@ def files(opts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _gateway(conn: Connection, prefix: str) -> str:
-    """Return the floating IP of a running server whose name begins so."""
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_delay(_GATEWAY_TIMEOUT),
-        wait=tenacity.wait_fixed(1),
-        retry=tenacity.retry_if_exception_type(CloudError),
-        reraise=True,
-    ):
-        with attempt:
-            for candidate in conn.compute.servers(details=True, name=f"^{prefix}-"):
-                address = servers.addresses(candidate)["floating_ip"]
-                if candidate.status == "ACTIVE" and address:
-                    return address
-            raise CloudError(f"ssh_gateway: no server {prefix}-... with a floating IP is running")
-    raise AssertionError("unreachable")
+def _gateways(conn: Connection, prefix: str) -> list[tuple[Any, str]]:
+    """Return the running servers whose name begins so, with their floating IPs."""
+    candidates = conn.compute.servers(details=True, name=f"^{prefix}-")
+    found = [(server, servers.addresses(server)["floating_ip"]) for server in candidates if server.status == "ACTIVE"]
+    return [(server, address) for server, address in found if address]

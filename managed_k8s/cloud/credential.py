@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import filelock
-import openstack.exceptions
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from openstack.connection import Connection
 
+from managed_k8s.cloud import ownership
 from managed_k8s.cloud.connection import CloudError
 from managed_k8s.store import Store
 
 SSH_KEY = "ssh_key"
-KNOWN_HOSTS = "ssh_known_hosts"
 
 
 def ensure_ssh_key(conn: Connection, store: Store) -> str:
@@ -25,16 +24,16 @@ def ensure_ssh_key(conn: Connection, store: Store) -> str:
         if private is None:
             private = _new_key()
             store.write_text(SSH_KEY, private)
-        public = _public(private)
-        found = conn.compute.find_keypair(store.cluster)
+        public, name = _public(private), ownership.secret(store.cluster)
+        found = conn.compute.find_keypair(name)
         if found is None:
-            conn.compute.create_keypair(name=store.cluster, public_key=public)
+            conn.compute.create_keypair(name=name, public_key=public)
         elif found.public_key.split()[:2] != public.split():
             raise CloudError(
-                f"key pair {store.cluster} in OpenStack is not the one in {store.folder / SSH_KEY}: remove it "
-                f"(openstack keypair delete {store.cluster}) if no server needs it, or bring that file back"
+                f"key pair {name} in OpenStack is not the one in {store.folder / SSH_KEY}: remove it "
+                f"(openstack keypair delete {name}) if no server needs it, or bring that file back"
             )
-    return store.cluster
+    return name
 
 
 def _new_key() -> str:
@@ -55,7 +54,7 @@ def ensure_application_credential(conn: Connection, store: Store) -> dict[str, s
     Its secret is shown by Keystone only when it is made, so it is kept in the store; one without a known secret is
     replaced. It cannot make further credentials.
     """
-    name = f"managed-k8s-{store.cluster}"
+    name = ownership.secret(store.cluster)
     kept = store.read("application_credential.json")
     user = conn.current_user_id
     found = next((c for c in conn.identity.application_credentials(user) if c.name == name), None)
@@ -83,15 +82,3 @@ def _ca(conn: Connection) -> str:
         with open(verify) as file:  # noqa: PTH123 (a bundle's path as the user wrote it)
             return file.read()
     return ""
-
-
-def delete(conn: Connection, cluster: str) -> None:
-    """Remove the cluster's application credential and key pair from the cloud."""
-    user = conn.current_user_id
-    for credential in conn.identity.application_credentials(user):
-        if credential.name == f"managed-k8s-{cluster}":
-            conn.identity.delete_application_credential(user, credential)
-    try:
-        conn.compute.delete_keypair(cluster)
-    except openstack.exceptions.NotFoundException:
-        return

@@ -9,10 +9,9 @@ import io
 import shlex
 import subprocess
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-
-import tenacity
 
 # A folder in memory that only root can enter, gone at the end or at the next boot.
 _REMOTE = "/run/managed-k8s"
@@ -26,64 +25,66 @@ class DeployError(RuntimeError):
     """The minion could not be installed; the message has the last lines of what the server said."""
 
 
-class _NotConnectedError(DeployError):
+class NotConnectedError(DeployError):
     """SSH itself failed: the server does not listen yet, or is too busy to answer."""
 
 
 # ssh's own exit code, ssh(1); what runs on the server never uses it.
 _SSH_FAILED = 255
+_INTERVAL = 0.5
 
 
 class Ssh:
     """How to log in to a server.
 
-    key: file of the private key. known_hosts: file that learns host keys at the first connection.
-    gateway: address of the jump host, or None.
+    key: file of the private key. known_hosts: file that learns the server's host key at the first connection.
+    jump: how to log in to the server that it is reached through, or None.
     """
 
-    def __init__(self, user: str, address: str, key: Path, known_hosts: Path, gateway: str | None = None) -> None:
+    def __init__(self, user: str, address: str, key: Path, known_hosts: Path, jump: Ssh | None = None) -> None:
         options = [
             "-i", str(key), "-o", f"UserKnownHostsFile={known_hosts}", "-o", "StrictHostKeyChecking=accept-new",
-            "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes",
+            "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes",
             "-o", "ServerAliveInterval=15", "-F", "none",
         ]  # fmt: skip
-        jump = []
-        if gateway:
-            proxy = shlex.join(["ssh", *options, "-W", "[%h]:%p", f"{user}@{gateway}"])
-            jump = ["-o", f"ProxyCommand={proxy}"]
-        self.command = ["ssh", *options, *jump, f"{user}@{address}"]
+        self.options, self.target = options, f"{user}@{address}"
+        if jump:
+            proxy = shlex.join(["ssh", *jump.options, "-W", "[%h]:%p", jump.target])
+            self.options = [*options, "-o", f"ProxyCommand={proxy}"]
 
-    def run(self, command: str, data: bytes = b"", wait: float = 60, timeout: float = 600) -> str:
-        """Run a command that may be run twice, as soon as the server lets us in; return what it printed.
-
-        wait: seconds to keep on trying to connect. Raises DeployError with the last lines.
-        """
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(wait),
-            wait=tenacity.wait_fixed(0.5),
-            retry=tenacity.retry_if_exception_type(_NotConnectedError),
-            reraise=True,
-        ):
-            with attempt:
-                return self._run(command, data, timeout)
-        raise AssertionError("unreachable")
-
-    def _run(self, command: str, data: bytes, timeout: float) -> str:
-        done = subprocess.run([*self.command, command], input=data, capture_output=True, timeout=timeout, check=False)
+    def run(self, command: str, data: bytes = b"", timeout: float = 600) -> str:
+        """Run a command and return what it printed. Raises DeployError with its last lines."""
+        words = ["ssh", *self.options, self.target, command]
+        try:
+            done = subprocess.run(words, input=data, capture_output=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            raise DeployError(f"{self.target}: not done after {timeout:g} seconds") from None
         output = done.stdout.decode(errors="replace")
         if done.returncode:
             lines = (output + done.stderr.decode(errors="replace")).strip().splitlines()[-8:]
-            kind = _NotConnectedError if done.returncode == _SSH_FAILED else DeployError
-            raise kind(f"{self.command[-1]}: exit code {done.returncode}: " + " | ".join(lines))
+            kind = NotConnectedError if done.returncode == _SSH_FAILED else DeployError
+            raise kind(f"{self.target}: exit code {done.returncode}: " + " | ".join(lines))
         return output
 
 
-def install(ssh: Ssh, files: Mapping[str, str], wait: float) -> None:
+def install(routes: Callable[[], Iterable[Ssh]], files: Mapping[str, str], wait: float) -> None:
     """Send the files and run the one named `install` as root, as soon as the server lets us in.
 
+    routes: gives the ways to log in; they are tried in turn, and asked for again when all failed.
     wait: seconds to keep on trying to connect. Raises DeployError.
     """
-    ssh.run(_UNPACK, archive(files), wait)
+    data, limit = archive(files), time.monotonic() + wait
+    failure = DeployError("no server that SSH could go through has a floating IP and runs")
+    while time.monotonic() < limit:
+        for route in routes():
+            try:
+                route.run(_UNPACK, data)
+            except NotConnectedError as error:
+                failure = error
+            else:
+                return
+        time.sleep(_INTERVAL)
+    raise DeployError(f"SSH is not possible within {wait:g} seconds; the last attempt: {failure}")
 
 
 def archive(files: Mapping[str, str]) -> bytes:

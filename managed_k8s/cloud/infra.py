@@ -1,30 +1,25 @@
 """The cluster's network, router, security groups, server groups, virtual IP and its floating IP.
 
 Everything is found by its name and the cluster's tag in its description, so a second run finds what the first one made,
-however far it came.
+however far it came, and corrects what was changed since.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openstack.connection import Connection
 
 from managed_k8s import naming
-from managed_k8s.cloud import rules
-from managed_k8s.cloud.connection import CloudError
+from managed_k8s.cloud import ownership, removal, rules
+from managed_k8s.cloud.connection import CloudError, explained, persistently
 
 Say = Callable[[str], None]
 
 # Server groups' policies: "soft" ones place servers apart where they can.
 POLICIES = {"hard": "anti-affinity", "soft": "soft-anti-affinity"}
-
-
-def api_port(cluster: str) -> str:
-    """Return the name of the port that holds the virtual IP."""
-    return f"{cluster}-api"
 
 
 class Infrastructure:
@@ -47,36 +42,55 @@ class Infrastructure:
         self.changes: list[str] = []
 
     def ensure(self) -> dict[str, Any]:
-        """Make what is missing and correct what differs; return the virtual IP's addresses.
+        """Make what is missing and correct what differs; return `network_id` and the virtual IP's addresses.
 
-        Raises CloudError when the external network is missing.
+        Raises CloudError with everything that stands in the way.
         """
-        external = self.conn.network.find_network(self.openstack["external_network"])
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            external = self._external()
+            router = pool.submit(self._router, external)
+            network = pool.submit(self._network, external, router)
+            groups = [pool.submit(self._security_groups), pool.submit(self._server_groups)]
+        problems = {str(part.exception()) for part in (network, *groups) if isinstance(part.exception(), CloudError)}
+        if problems:
+            raise CloudError("\n".join(f"- {problem}" for problem in sorted(problems)))
+        for part in groups:
+            part.result()
+        return network.result()
+
+    def _network(self, external: Any, router: concurrent.futures.Future[Any]) -> dict[str, Any]:
+        api = self.conn.network
+        network = self._one(api.networks, api.create_network, "network", self.cluster)
+        subnet = network and self._subnet(network)
+        if subnet and router.result():
+            self._attach(router.result(), network, subnet)
+        port = subnet and self._virtual_ip(network, subnet)
+        public = self._floating_ip(external, port) if port else None
+        return {
+            "network_id": network and network.id,
+            "virtual_ip": self.openstack["virtual_ip"],
+            "public_address": public,
+        }
+
+    def _external(self) -> Any:
+        name = self.openstack["external_network"]
+        external = self.conn.network.find_network(name)
         if external is None:
             names = sorted(network.name for network in self.conn.network.networks(is_router_external=True))
             raise CloudError(
-                f"openstack.external_network: {self.openstack['external_network']!r} is not in this project; "
-                f"there are {', '.join(names) or 'none'}"
+                f"openstack.external_network: {name!r} is not in this project; there are {', '.join(names) or 'none'}"
             )
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            groups = pool.submit(self._security_groups)
-            server_groups = pool.submit(self._server_groups)
-            public = self._network(external)
-            groups.result()
-            server_groups.result()
-        return {"virtual_ip": self.openstack["virtual_ip"], "public_address": public}
+        return external
 
-    def _network(self, external: Any) -> str | None:
-        network = self._one(self.conn.network.networks, self.conn.network.create_network, "network", self.cluster)
-        subnet = network and self._subnet(network)
-        router = self._one(
-            self.conn.network.routers, self.conn.network.create_router, "router", self.cluster,
-            external_gateway_info={"network_id": external.id},
-        )  # fmt: skip
-        if subnet and router:
-            self._attach(router, network, subnet)
-        port = subnet and self._virtual_ip(network, subnet)
-        return self._floating_ip(external, port) if port else None
+    def _router(self, external: Any) -> Any:
+        api, gateway = self.conn.network, {"network_id": external.id}
+        router = self._one(api.routers, api.create_router, "router", self.cluster, external_gateway_info=gateway)
+        if router and (router.external_gateway_info or {}).get("network_id") != external.id:
+            self._do(
+                f"connect router {self.cluster} to {external.name}",
+                lambda: api.update_router(router, external_gateway_info=gateway),
+            )
+        return router
 
     def _subnet(self, network: Any) -> Any:
         subnet = self._one(
@@ -107,7 +121,7 @@ class Infrastructure:
     def _virtual_ip(self, network: Any, subnet: Any) -> Any:
         address = self.openstack["virtual_ip"]
         port = self._one(
-            self.conn.network.ports, self.conn.network.create_port, "port", api_port(self.cluster),
+            self.conn.network.ports, self.conn.network.create_port, "port", ownership.api_port(self.cluster),
             network_id=network.id, fixed_ips=[{"subnet_id": subnet.id, "ip_address": address}],
             # Never bound to a server: only its address matters, so nothing may pass through the port itself.
             security_groups=[],
@@ -121,20 +135,33 @@ class Infrastructure:
         return port
 
     def _floating_ip(self, external: Any, port: Any) -> str | None:
-        found = next(iter(self.conn.network.ips(port_id=port.id)), None)
-        # One that an interrupted run made and did not attach is taken again.
-        found = found or self._do(
-            f"create floating IP of {port.name}",
-            lambda: self.conn.network.create_ip(floating_network_id=external.id, port_id=port.id, description=self.tag),
-        )
-        return str(found.floating_ip_address) if found else None
+        api, mark = self.conn.network, f"{self.tag} api"
+        for attached in api.ips(port_id=port.id):
+            return str(attached.floating_ip_address)
+        # One that somebody took off the port is in kubeconfigs and certificates: it comes back.
+        loose = next((item for item in api.ips() if item.description == mark and item.port_id is None), None)
+        if loose:
+            what = f"attach floating IP {loose.floating_ip_address} to {port.name}"
+            made = self._do(what, lambda: api.update_ip(loose, port_id=port.id))
+        else:
+            values = {"floating_network_id": external.id, "port_id": port.id, "description": mark}
+            made = self._do(f"create floating IP of {port.name}", lambda: api.create_ip(**values))
+        return str(made.floating_ip_address) if made else None
 
     def _one(self, find: Any, create: Any, kind: str, name: str, **values: Any) -> Any:
         """Return the cluster's object of this name, made if it is missing; None when it only would be made."""
-        found = [item for item in find(name=name) if item.description == self.tag]
-        if found:
-            return found[0]
-        return self._do(f"create {kind} {name}", lambda: create(name=name, description=self.tag, **values))
+        found = sorted(find(name=name), key=lambda item: str(item.id))
+        own = [item for item in found if ownership.is_of(item, self.cluster)]
+        if len(own) < len(found):
+            raise CloudError(
+                f"{kind} {name} is there already and is not this cluster's, for its description is not {self.tag}: "
+                "rename it, or give the cluster another name"
+            )
+        return (
+            own[0]
+            if own
+            else self._do(f"create {kind} {name}", lambda: create(name=name, description=self.tag, **values))
+        )
 
     def _do(self, what: str, action: Callable[[], Any]) -> Any:
         self.changes.append(what)
@@ -149,7 +176,7 @@ class Infrastructure:
         groups = {
             role: self._one(
                 self.conn.network.security_groups, self.conn.network.create_security_group,
-                "security group", f"{self.cluster}-{role}",
+                "security group", ownership.group(self.cluster, role),
             )
             for role in naming.ROLES
         }  # fmt: skip
@@ -164,42 +191,66 @@ class Infrastructure:
             _rule(rule, roles): rule
             for rule in self.conn.network.security_group_rules(security_group_id=group.id, direction="ingress")
         }
-        for rule in sorted(wanted - present.keys(), key=repr):
-            self._do(f"allow {_words(rule)} to {group.name}", lambda rule=rule: self._allow(rule, group, groups))
+        missing = sorted(wanted - present.keys(), key=repr)
+        if missing:
+            self._do(
+                "; ".join(f"allow {_words(rule)} to {group.name}" for rule in missing),
+                lambda: list(self.conn.network.create_security_group_rules(_bodies(missing, group, groups))),
+            )
         for rule in present.keys() - wanted:
             self._do(
                 f"forbid {_words(rule)} to {group.name}",
                 lambda rule=rule: self.conn.network.delete_security_group_rule(present[rule]),
             )
 
-    def _allow(self, rule: rules.Rule, group: Any, groups: Mapping[str, Any]) -> Any:
-        remote = (
-            {"remote_group_id": groups[rule.remote].id} if rule.remote in groups else {"remote_ip_prefix": rule.remote}
-        )
-        ports = {"port_range_min": rule.ports[0], "port_range_max": rule.ports[1]} if rule.ports else {}
-        return self.conn.network.create_security_group_rule(
-            security_group_id=group.id,
-            direction="ingress",
-            ether_type="IPv4",
-            protocol=rule.protocol,
-            **ports,
-            **remote,
-        )
-
     def _server_groups(self) -> None:
-        present = {group.name for group in self.conn.compute.server_groups()}
+        present = {group.name: group for group in self.conn.compute.server_groups()}
         for role in naming.ROLES:
-            name = f"{self.cluster}-{role}"
-            strictness = "soft" if role == naming.WORKER else self.openstack["anti_affinity"]
-            if name not in present:
-                self._do(
-                    f"create server group {name}",
-                    lambda name=name, policy=POLICIES[strictness]: self._create_server_group(name, policy),
-                )
+            name = ownership.group(self.cluster, role)
+            policy = POLICIES["soft" if role == naming.WORKER else self.openstack["anti_affinity"]]
+            if name in present and _policy(present[name]) != policy:
+                self._replace_server_group(present.pop(name), policy)
+            elif name not in present:
+                self._create_server_group(name, policy)
 
-    def _create_server_group(self, name: str, policy: str) -> Any:
-        # From API version 2.64 on a group has one policy; older clouds take a list.
-        return self.conn.compute.create_server_group(name=name, policy=policy, microversion="2.64")
+    def _create_server_group(self, name: str, policy: str) -> None:
+        self._do(
+            f"create server group {name} ({policy})",
+            lambda: self.conn.compute.create_server_group(name=name, policies=[policy]),
+        )
+
+    def _replace_server_group(self, group: Any, policy: str) -> None:
+        if group.member_ids:
+            raise CloudError(
+                f"openstack.anti_affinity: server group {group.name} has the policy {_policy(group)}, which cannot be "
+                f"changed to {policy} while servers are in it: set it back, or remove the servers first"
+            )
+        self._do(f"remove server group {group.name}", lambda: self.conn.compute.delete_server_group(group))
+        self._create_server_group(group.name, policy)
+
+
+def _policy(group: Any) -> str | None:
+    # One policy from API version 2.64 on, before that a list.
+    return group.policy or next(iter(group.policies or ()), None)
+
+
+def _bodies(missing: list[rules.Rule], group: Any, groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return security group rules as Neutron takes them."""
+    return [
+        {
+            "security_group_id": group.id,
+            "direction": "ingress",
+            "ether_type": "IPv4",
+            "protocol": rule.protocol,
+            **({"port_range_min": rule.ports[0], "port_range_max": rule.ports[1]} if rule.ports else {}),
+            **(
+                {"remote_group_id": groups[rule.remote].id}
+                if rule.remote in groups
+                else {"remote_ip_prefix": rule.remote}
+            ),
+        }
+        for rule in missing
+    ]
 
 
 def _rule(rule: Any, roles: Mapping[str, str]) -> rules.Rule:
@@ -216,28 +267,46 @@ def _words(rule: rules.Rule) -> str:
 
 
 def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say = lambda text: None) -> dict[str, Any]:
-    """Make the cluster's infrastructure; return `virtual_ip` and `public_address`.
+    """Make the cluster's infrastructure; return `network_id`, `virtual_ip` and `public_address`.
 
-    Raises CloudError.
+    Nothing is changed when something stands in the way. Raises CloudError.
     """
-    return Infrastructure(conn, cluster, settings, say).ensure()
+
+    def look_and_make() -> dict[str, Any]:
+        look = Infrastructure(conn, cluster, settings, change=False)
+        found = look.ensure()
+        return Infrastructure(conn, cluster, settings, say).ensure() if look.changes else found
+
+    with explained():
+        return persistently(look_and_make)
 
 
 def plan(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> list[str]:
     """Return what ensure() would do, without doing it. Raises CloudError."""
     infrastructure = Infrastructure(conn, cluster, settings, change=False)
-    infrastructure.ensure()
-    return infrastructure.changes
+    with explained():
+        infrastructure.ensure()
+    return sorted(infrastructure.changes)
+
+
+def destroy(conn: Connection, cluster: str, say: Say = lambda text: None) -> None:
+    """Remove everything that belongs to the cluster, servers and volumes included, and nothing else.
+
+    What an interrupted run left is removed by the next one. Raises CloudError with what could not be removed.
+    """
+    with explained():
+        removal.run(conn, cluster, say)
+
+
+def destroy_plan(conn: Connection, cluster: str) -> list[str]:
+    """Return what destroy() would remove, without doing it. Raises CloudError."""
+    with explained():
+        return removal.plan(conn, cluster)
 
 
 def public_address(conn: Connection, cluster: str) -> str | None:
     """Return the floating IP of the virtual IP."""
-    for port in conn.network.ports(name=api_port(cluster)):
+    for port in conn.network.ports(name=ownership.api_port(cluster)):
         for address in conn.network.ips(port_id=port.id):
             return str(address.floating_ip_address)
     return None
-
-
-def mine(items: Iterable[Any], cluster: str) -> list[Any]:
-    """Return the items that carry the cluster's tag in their description."""
-    return [item for item in items if item.description == naming.tag(cluster)]

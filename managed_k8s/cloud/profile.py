@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import jsonschema
+import openstack.exceptions
 from openstack.connection import Connection
+
+from managed_k8s.cloud import ownership
 
 _TEXT = {"type": "string", "minLength": 1}
 _SUMS = {"type": "object", "additionalProperties": {"type": "string"}}
 _PAIR = {
     "oneOf": [
-        _TEXT,
+        {"type": "string", "format": "addresses"},
         {"type": "object", "additionalProperties": False, "required": ["port"], "properties": {"port": _TEXT}},
     ]
 }
@@ -57,22 +62,38 @@ SCHEMA: dict[str, Any] = {
         "ssh_timeout": {"type": "integer", "minimum": 10},
     },
 }
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("ipv4", raises=ValueError)
+def _is_address(value: object) -> bool:
+    return not isinstance(value, str) or bool(IPv4Address(value))
+
+
+@_FORMATS.checks("addresses", raises=ValueError)
+def _is_network(value: object) -> bool:
+    return not isinstance(value, str) or bool(IPv4Network(value))
+
+
 # Keys of salt-cloud itself and of the provider, which a profile may override.
 SALTS = {
-    "provider", "driver", "profile", "name", "minion", "grains", "deploy", "script", "extends", "cloud",
-    "minion_archive", "minion_archive_sha256", "start_action", "keysize", "parallel", "script_args", "map_name",
+    "provider", "driver", "profile", "name", "minion", "grains", "deploy", "extends", "cloud", "keysize", "requires",
+    "minion_archive", "minion_archive_sha256", "minion_index_url",
 }  # fmt: skip
 
 
 def problems(name: str, profile: Mapping[str, Any]) -> list[str]:
     """Return a sentence for every key of a profile that is unknown or of the wrong kind."""
     own = {key: value for key, value in profile.items() if key not in SALTS}
-    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=_FORMATS)
     found: list[str] = []
     for error in sorted(validator.iter_errors(own), key=lambda error: [str(part) for part in error.path]):
         found += [f"profile {name}: {text}" for text in _describe(error)]
     if "ssh_key_name" in profile and "ssh_key_file" not in profile:
-        found.append(f"profile {name}: ssh_key_name needs ssh_key_file, the private half, to log in with")
+        found.append(f"profile {name}: ssh_key_name: ssh_key_file is missing, the private half to log in with")
+    key_file = profile.get("ssh_key_file")
+    if isinstance(key_file, str) and not Path(key_file).is_file():
+        found.append(f"profile {name}: ssh_key_file: there is no file {key_file}")
     return found
 
 
@@ -91,6 +112,8 @@ def _describe(error: jsonschema.ValidationError) -> Iterable[str]:
         yield f"{where}: {error.instance!r} must be of type {error.validator_value}"
     elif error.validator == "oneOf":
         yield f"{where}: {error.instance!r} must be an address, a network, or `port: name of a port`"
+    elif error.validator == "format":
+        yield f"{where}: {error.instance!r} is no IPv4 address"
     else:
         yield f"{where}: {error.message}"
 
@@ -100,11 +123,11 @@ def missing(conn: Connection, name: str, profile: Mapping[str, Any]) -> list[str
 
     Objects named after the profile's own cluster are not asked for: they are made before the server is.
     """
-    cluster = profile.get("cluster")
+    made = ownership.made_names(profile["cluster"]) if "cluster" in profile else set()
     found = []
 
     def check(key: str, value: str | None, find: Any, every: Any) -> None:
-        if value and not _is_own(value, cluster) and find(value) is None:
+        if value and value not in made and _absent(find, value):
             names = ", ".join(sorted(item.name or item.id for item in every())) or "none"
             found.append(f"profile {name}: {key}: {value!r} is not in this project; there are {names}")
 
@@ -127,5 +150,9 @@ def missing(conn: Connection, name: str, profile: Mapping[str, Any]) -> list[str
     return found
 
 
-def _is_own(value: str, cluster: str | None) -> bool:
-    return cluster is not None and (value == cluster or value.startswith(f"{cluster}-"))
+def _absent(find: Any, value: str) -> bool:
+    try:
+        return find(value) is None
+    except openstack.exceptions.DuplicateResource:
+        # Said with what to do when it is used.
+        return False

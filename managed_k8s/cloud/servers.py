@@ -7,6 +7,7 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s import naming
+from managed_k8s.cloud import ownership
 
 
 def listing(conn: Connection, cluster: str) -> dict[str, dict[str, Any]]:
@@ -17,7 +18,7 @@ def listing(conn: Connection, cluster: str) -> dict[str, dict[str, Any]]:
     found = {}
     for server in conn.compute.servers(details=True):
         node = naming.parse(server.name)
-        if node and node.cluster == cluster and server.metadata.get("managed-k8s") == cluster:
+        if node and node.cluster == cluster and (server.metadata or {}).get(ownership.CLUSTER) == cluster:
             found[server.name] = {"id": server.id, "role": node.role, "status": server.status, **addresses(server)}
     return found
 

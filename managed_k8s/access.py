@@ -20,6 +20,7 @@ from managed_k8s.store import Store
 KUBECONFIG, CA = "kubeconfig", "ca.crt"
 PORT = 6443
 _TIMEOUT = 3
+_ENOUGH = 4096
 # A certificate is renewed this long before its end.
 _MARGIN = datetime.timedelta(days=30)
 
@@ -30,16 +31,22 @@ def addresses(settings: Mapping[str, Any], public: str | None) -> list[str]:
 
 
 def answers(address: str) -> bool:
-    """Tell whether an API server answers there, whatever it says: to nobody in particular it says 401."""
+    """Tell whether an API server answers there; a proxy in between that answers for it does not count."""
     # Only whether there is one is asked; nothing is sent that anybody could misuse.
     unverified = ssl._create_unverified_context()  # noqa: S323
     try:
-        urllib.request.urlopen(f"https://{address}:{PORT}/livez", timeout=_TIMEOUT, context=unverified).close()
-    except urllib.error.HTTPError:
-        return True
+        with urllib.request.urlopen(f"https://{address}:{PORT}/livez", timeout=_TIMEOUT, context=unverified) as answer:
+            text = answer.read(_ENOUGH)
+    except urllib.error.HTTPError as error:
+        text = error.read(_ENOUGH)
     except OSError:
         return False
-    return True
+    return is_of_api(text)
+
+
+def is_of_api(text: bytes) -> bool:
+    """Tell whether this is an API server's answer to /livez: ok, what is wrong with it, or that we have no name."""
+    return text == b"ok" or b'"kind":"Status"' in text.replace(b" ", b"") or text.startswith(b"[+]")
 
 
 def server(candidates: list[str]) -> str:

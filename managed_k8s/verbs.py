@@ -267,11 +267,10 @@ def smoke(opts: Mapping[str, Any], cluster: str | None, report: Any) -> dict[str
 def doomed(opts: Mapping[str, Any], cluster: str | None) -> tuple[Cluster, list[str]]:
     """Return what destroy() removes, in words."""
     found = Cluster(opts, choose(opts, cluster))
-    servers = sorted(found.cloud.servers())
+    from managed_k8s.cloud import infra as infrastructure
+
     return found, [
-        *(f"server {name}" for name in servers),
-        f"network, router, security groups, server groups, virtual IP and floating IP of {found.name}",
-        f"application credential and key pair of {found.name}",
+        *infrastructure.destroy_plan(found.cloud.connection, found.name),
         f"everything kept in {found.store.folder}: keys, kubeconfig, history",
     ]
 
@@ -280,19 +279,15 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
     """Remove a cluster: servers, infrastructure, credentials, minion keys, and what is kept about it."""
     import shutil
 
-    from managed_k8s.cloud import credential, server
     from managed_k8s.cloud import infra as infrastructure
 
     # A reconciler that is at work would bring back what is removed.
     with wakeups.lock(found.store).acquire(timeout=600):
         conn = found.cloud.connection
         names = sorted({*found.cloud.servers(), *(node.id for node in found.nodes)})
-        for name in names:
-            if server.destroy(conn, name):
-                say(f"removed server {name}")
-            _forget_key(opts, name)
         infrastructure.destroy(conn, found.name, say)
-        credential.delete(conn, found.name)
+        for name in names:
+            _forget_key(opts, name)
         shutil.rmtree(found.store.folder)
     return {"cluster": found.name, "removed": names}
 

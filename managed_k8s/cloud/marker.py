@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from openstack.connection import Connection
 
-from managed_k8s.cloud import infra
+from managed_k8s.cloud import ownership
 from managed_k8s.cloud.connection import CloudError
 
 TAG = "managed-k8s-initialised"
@@ -12,13 +14,18 @@ TAG = "managed-k8s-initialised"
 
 def is_set(conn: Connection, cluster: str) -> bool:
     """Tell whether `kubeadm init` was ever begun for the cluster."""
-    return any(TAG in port.tags for port in infra.mine(conn.network.ports(name=infra.api_port(cluster)), cluster))
+    return any(TAG in port.tags for port in _ports(conn, cluster))
 
 
 def put(conn: Connection, cluster: str) -> None:
     """Note that `kubeadm init` begins. Raises CloudError when the cluster has no port for its virtual IP."""
-    ports = infra.mine(conn.network.ports(name=infra.api_port(cluster)), cluster)
+    ports = _ports(conn, cluster)
     if not ports:
-        raise CloudError(f"port {infra.api_port(cluster)} is missing; run: salt-run managed_k8s.infra {cluster}")
+        raise CloudError(f"port {ownership.api_port(cluster)} is missing; run: salt-run managed_k8s.infra {cluster}")
     for port in ports:
         conn.network.add_tag(port, TAG)
+
+
+def _ports(conn: Connection, cluster: str) -> list[Any]:
+    found = conn.network.ports(name=ownership.api_port(cluster))
+    return [port for port in found if ownership.is_of(port, cluster)]

@@ -70,10 +70,11 @@ def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say
     # Two runs of salt-cloud at once do not both work on it.
     with filelock.FileLock(store.path(f".{name}.lock")), explained():
         present = persistently(lambda: server.find(conn, name))
+        keep = present is not None and server.was_complete(present)
         try:
             return _complete(conn, opts, store, vm, say)
         except BaseException as error:
-            if present is None or server.is_pending(present):
+            if not keep:
                 _remove(conn, name, error)
             raise
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from openstack.connection import Connection
@@ -47,25 +48,26 @@ class Infrastructure:
         Raises CloudError with everything that stands in the way.
         """
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            external = self._external()
+            external = pool.submit(self._external)
             router = pool.submit(self._router, external)
             network = pool.submit(self._network, external, router)
             groups = [pool.submit(self._security_groups), pool.submit(self._server_groups)]
-        problems = {str(part.exception()) for part in (network, *groups) if isinstance(part.exception(), CloudError)}
+        parts = [router, network, *groups]
+        problems = {str(part.exception()) for part in parts if isinstance(part.exception(), CloudError)}
         if problems:
             raise CloudError("\n".join(f"- {problem}" for problem in sorted(problems)))
-        for part in groups:
+        for part in parts:
             part.result()
         return network.result()
 
-    def _network(self, external: Any, router: concurrent.futures.Future[Any]) -> dict[str, Any]:
+    def _network(self, external: Future[Any], router: Future[Any]) -> dict[str, Any]:
         api = self.conn.network
         network = self._one(api.networks, api.create_network, "network", self.cluster)
         subnet = network and self._subnet(network)
         if subnet and router.result():
             self._attach(router.result(), network, subnet)
         port = subnet and self._virtual_ip(network, subnet)
-        public = self._floating_ip(external, port) if port else None
+        public = self._floating_ip(external.result(), port) if port else None
         return {
             "network_id": network and network.id,
             "virtual_ip": self.openstack["virtual_ip"],
@@ -82,8 +84,9 @@ class Infrastructure:
             )
         return external
 
-    def _router(self, external: Any) -> Any:
-        api, gateway = self.conn.network, {"network_id": external.id}
+    def _router(self, outside: Future[Any]) -> Any:
+        api, external = self.conn.network, outside.result()
+        gateway = {"network_id": external.id}
         router = self._one(api.routers, api.create_router, "router", self.cluster, external_gateway_info=gateway)
         if router and (router.external_gateway_info or {}).get("network_id") != external.id:
             self._do(
@@ -194,12 +197,12 @@ class Infrastructure:
         missing = sorted(wanted - present.keys(), key=repr)
         if missing:
             self._do(
-                "; ".join(f"allow {_words(rule)} to {group.name}" for rule in missing),
+                "; ".join(f"allow {rule.words} to {group.name}" for rule in missing),
                 lambda: list(self.conn.network.create_security_group_rules(_bodies(missing, group, groups))),
             )
         for rule in present.keys() - wanted:
             self._do(
-                f"forbid {_words(rule)} to {group.name}",
+                f"forbid {rule.words} to {group.name}",
                 lambda rule=rule: self.conn.network.delete_security_group_rule(present[rule]),
             )
 
@@ -259,11 +262,6 @@ def _rule(rule: Any, roles: Mapping[str, str]) -> rules.Rule:
     # Neutron names some protocols that were given as numbers.
     protocol = {"vrrp": rules.VRRP, None: "any"}.get(rule.protocol, rule.protocol)
     return rules.Rule(str(protocol), ports, str(remote))
-
-
-def _words(rule: rules.Rule) -> str:
-    ports = "" if rule.ports is None else f" {rule.ports[0]}" if len(set(rule.ports)) == 1 else f" {rule.ports}"
-    return f"{rule.protocol}{ports} from {rule.remote}"
 
 
 def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say = lambda text: None) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def problems(name: str, profile: Mapping[str, Any]) -> list[str]:
     validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=_FORMATS)
     found: list[str] = []
     for error in sorted(validator.iter_errors(own), key=lambda error: [str(part) for part in error.path]):
-        found += [f"profile {name}: {text}" for text in _describe(error)]
+        # Each key that is missing is an error of its own, and each of them tells all.
+        found += [text for line in _describe(error) if (text := f"profile {name}: {line}") not in found]
     if "ssh_key_name" in profile and "ssh_key_file" not in profile:
         found.append(f"profile {name}: ssh_key_name: ssh_key_file is missing, the private half to log in with")
     key_file = profile.get("ssh_key_file")

@@ -21,6 +21,12 @@ class Rule:
     ports: tuple[int, int] | None
     remote: str
 
+    @property
+    def words(self) -> str:
+        """Return it like `tcp 2379-2380 from master`."""
+        ports = "" if self.ports is None else " " + "-".join(str(port) for port in sorted(set(self.ports)))
+        return f"{self.protocol}{ports} from {self.remote}"
+
 
 def of_role(role: str, openstack: Mapping[str, Any]) -> frozenset[Rule]:
     """Return what may reach servers of a role.

@@ -20,9 +20,10 @@ Say = Callable[[str], None]
 # A server that is not ACTIVE after this many seconds never will be.
 ACTIVE_TIMEOUT = 600
 GONE_TIMEOUT = 300
-# In the metadata of a server until its minion is installed: another run goes on with it, or replaces it.
+# In the metadata of a server until its minion is installed, so that another run goes on with it.
 PENDING = "salt-minion"
-_PENDING_VALUE = "pending"
+# Never completed, so it may be removed when that fails; completed once, so it may not.
+NEW, AGAIN = "pending", "pending again"
 
 
 def create(conn: Connection, name: str, profile: Mapping[str, Any], key_name: str, say: Say) -> Any:
@@ -42,7 +43,7 @@ def create(conn: Connection, name: str, profile: Mapping[str, Any], key_name: st
         say("create server")
         server = _boot(conn, name, profile, key_name, ports)
     elif not is_pending(server):
-        conn.compute.set_server_metadata(server, **{PENDING: _PENDING_VALUE})
+        conn.compute.set_server_metadata(server, **{PENDING: AGAIN})
     if profile.get("floating_ip"):
         _floating_ip(conn, name, profile, ports[0])
     _await_active(conn, server)
@@ -60,7 +61,12 @@ def find(conn: Connection, name: str) -> Any:
 
 def is_pending(server: Any) -> bool:
     """Tell whether the making of a server was not completed."""
-    return (server.metadata or {}).get(PENDING) == _PENDING_VALUE
+    return PENDING in (server.metadata or {})
+
+
+def was_complete(server: Any) -> bool:
+    """Tell whether a server was completed once, so that there may be data on it."""
+    return (server.metadata or {}).get(PENDING) != NEW
 
 
 def complete(conn: Connection, server: Any) -> Any:
@@ -77,7 +83,7 @@ def _check_kept(server: Any, profile: Mapping[str, Any]) -> None:
             f"a server {server.name} ({server.id}) is there already and belongs to {owner or 'no cluster'}: "
             "rename it, or choose another name"
         )
-    if server.status == "ERROR" and not is_pending(server):
+    if server.status == "ERROR" and was_complete(server):
         raise CloudError(
             f"server {server.name} is in state ERROR ({_fault(server)}): remove it with salt-cloud -d first"
         )
@@ -173,7 +179,7 @@ def _boot_volume(image: str, volume: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(name: str, profile: Mapping[str, Any]) -> dict[str, str]:
-    metadata = {**profile.get("metadata", {}), PENDING: _PENDING_VALUE}
+    metadata = {**profile.get("metadata", {}), PENDING: NEW}
     node = naming.parse(name)
     if "cluster" in profile:
         metadata[ownership.CLUSTER] = profile["cluster"]

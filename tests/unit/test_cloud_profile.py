@@ -1,0 +1,99 @@
+"""A profile is checked as a whole: one message with everything that is wrong, before anything is made."""
+
+import pytest
+
+from managed_k8s.cloud import profile
+from tests.unit.fake_cloud import Cloud
+
+GOOD = {
+    "provider": "openstack:openstack",
+    "cluster": "demo",
+    "image": "debian-12",
+    "flavor": "small",
+    "networks": [
+        {
+            "network": "demo",
+            "fixed_ip": "10.30.0.11",
+            "security_groups": ["demo-gateway"],
+            "allowed_address_pairs": [{"port": "demo-api"}, "10.30.0.5", "10.99.0.0/24"],
+        }
+    ],
+    "floating_ip": "external",
+    "server_group": "demo-gateway",
+    "boot_volume": {"size": 10},
+    "minion": {"master": "192.0.2.1"},
+}
+
+
+def test_a_good_one_has_no_problem():
+    assert profile.problems("p", GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"flavour": "small"}, "profile p: flavour: no such key; did you mean flavor?"),
+        ({"flavor": 3}, "profile p: flavor: 3 must be of type string"),
+        ({"networks": []}, "profile p: networks: "),
+        (
+            {"networks": [{"network": "demo", "fixed_ip": "10.30.0"}]},
+            "networks.0.fixed_ip: '10.30' is no IPv4 address",
+        ),
+        (
+            {"networks": [{"network": "demo", "allowed_address_pairs": ["10.30.0.5/24"]}]},
+            "pairs.0: '10.30.0.5/24' must be an address, a network, or `port: name of a port`",
+        ),
+        ({"boot_volume": {"type": "fast"}}, "boot_volume.size: is missing"),
+        ({"boot_volume": {"size": 1, "sort": "x"}}, "boot_volume.sort: no such key"),
+        ({"metadata": {"a": 1}}, "metadata.a: 1 must be of type string"),
+        ({"ssh_key_name": "mine"}, "ssh_key_name: ssh_key_file is missing"),
+        ({"ssh_key_file": "/nowhere"}, "ssh_key_file: there is no file /nowhere"),
+        ({"ssh_timeout": "long"}, "ssh_timeout: 'long' must be of type integer"),
+    ],
+)
+def test_says_what_is_wrong_where_and_what_is_allowed(changed, problem):
+    assert any(problem in found for found in profile.problems("p", {**GOOD, **changed}))
+
+
+def test_says_everything_at_once():
+    wrong = {"cluster": "demo", "image": 1, "netwroks": [], "boot_volume": {}}
+    found = profile.problems("p", wrong)
+    assert len(found) == 5, found
+
+
+@pytest.fixture
+def cloud():
+    cloud = Cloud()
+    cloud.image.create_image(name="debian-12")
+    cloud.compute.create_flavor(name="small")
+    return cloud
+
+
+def test_what_the_cluster_makes_itself_need_not_be_there(cloud):
+    assert profile.missing(cloud, "p", GOOD) == []
+
+
+def test_says_everything_that_is_not_in_the_project(cloud):
+    wrong = {
+        "cluster": "demo",
+        "image": "debian-11",
+        "flavor": "huge",
+        "networks": [
+            {"network": "demo", "security_groups": ["demo-gatway"], "allowed_address_pairs": [{"port": "vip"}]}
+        ],
+        "floating_ip": "internet",
+        "server_group": "other",
+        "boot_volume": {"size": 1, "type": "fast"},
+    }
+    found = "\n".join(profile.missing(cloud, "p", wrong))
+    for words in (
+        "image: 'debian-11' is not in this project; there are debian-12",
+        "flavor: 'huge' is not in this project; there are small",
+        "networks.0.security_groups: 'gatway'",
+        "networks.0.allowed_address_pairs: 'vip'",
+        "floating_ip: 'internet' is not in this project; there are external",
+        "server_group: 'other'",
+        "boot_volume.type: 'fast'",
+    ):
+        assert words in found
+    assert found.count("\n") == 6

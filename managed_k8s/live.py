@@ -17,8 +17,6 @@ from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
-_REQUEST = 10
-
 
 class LiveCloud:
     """The cluster's side of OpenStack."""
@@ -105,9 +103,15 @@ class LiveKube:
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
-            etcd=etcd_is_healthy(api),
+            etcd=self._etcd_is_healthy(api),
             addons=self._has_addons(api),
         )
+
+    def _etcd_is_healthy(self, api: Any) -> bool:
+        from managed_k8s import observe_kubernetes
+
+        members = observe_kubernetes.etcd_members(api)
+        return bool(members) and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
 
     def _has_addons(self, api: Any) -> bool:
         from managed_k8s.kube import addons
@@ -131,7 +135,7 @@ class LiveKube:
         """Return a new bootstrap token."""
         from managed_k8s.kube import bootstrap_token
 
-        return str(bootstrap_token.create(self.connect(), seconds))
+        return bootstrap_token.create(self.connect(), seconds)
 
     def delete_token(self, token: str) -> None:
         """Remove a bootstrap token."""
@@ -143,7 +147,7 @@ class LiveKube:
         """Return a kubeconfig whose key was made here."""
         from managed_k8s.kube import kubeconfig
 
-        return str(kubeconfig.mint(sign, server, ca))
+        return kubeconfig.mint(sign, server, ca, self.cluster)
 
     def apply_addons(self, say: Callable[[str], None]) -> None:
         """Apply the add-ons with a credential of the cluster's own."""
@@ -176,23 +180,6 @@ class LiveKube:
 
         checks = smoke.run(self.connect(), self.settings, report)
         return [f"{check.name}: {check.detail}" for check in checks if not check.ok]
-
-
-def etcd_is_healthy(api: Any) -> bool:
-    """Tell whether the API reaches etcd and every member says that it is well."""
-    from kubernetes.client import CoreV1Api
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        api.call_api("GET", f"{api.configuration.host}/readyz/etcd", _request_timeout=_REQUEST)
-    except ApiException:
-        return False
-    pods = CoreV1Api(api).list_namespaced_pod("kube-system", label_selector="component=etcd", _request_timeout=_REQUEST)
-    return bool(pods.items) and all(map(_is_ready, pods.items))
-
-
-def _is_ready(pod: Any) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in (pod.status and pod.status.conditions) or [])
 
 
 @dataclasses.dataclass(frozen=True)

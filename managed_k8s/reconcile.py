@@ -144,12 +144,17 @@ class Reconciler:
         try:
             look = self.observer.look()
         except Exception as error:
-            self.history.add("cluster", "look_failed", _words(error))
+            self._note_failed_look(_words(error))
             time.sleep(self.poll)
             return None, None
         outcome = Outcome(plan(look.desired, look.observed), waiting(look.desired, look.observed))
         self._note(outcome)
         return look, outcome
+
+    def _note_failed_look(self, why: str) -> None:
+        last = self.history.last(1)
+        if not last or (last[0]["what"], last[0]["reason"]) != ("look_failed", why):
+            self.history.add("cluster", "look_failed", why)
 
     def _note(self, outcome: Outcome) -> None:
         before = self.store.read("state.json") or {}
@@ -296,10 +301,14 @@ def main(configuration: str, cluster: str) -> None:
     """Reconcile a cluster in this process; the Salt master's reactors start it so."""
     import salt.config
 
-    from managed_k8s import live
+    from managed_k8s import live, verbs
 
     opts = salt.config.master_config(configuration)
-    live.reconcile(opts, cluster)
+    try:
+        live.reconcile(opts, cluster)
+    except (*verbs.errors(), OverdueError) as error:
+        History(Store.of(opts, cluster), opts).add("cluster", "refused", str(error))
+        sys.exit(f"{cluster}: {error}")
 
 
 if __name__ == "__main__":

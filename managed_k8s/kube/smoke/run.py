@@ -40,7 +40,9 @@ def run(api: ApiClient, settings: Mapping[str, Any], report: Callable[[Check], N
             report(check)
 
     with ThreadPoolExecutor(len(_BASICS)) as pool:
-        looks = [pool.submit(lambda item: note(perform(item[0], lambda: item[1](api))), item) for item in _BASICS.items()]
+        looks = [
+            pool.submit(lambda item: note(perform(item[0], lambda: item[1](api))), item) for item in _BASICS.items()
+        ]
         try:
             _in_workspace(api, settings["openstack"]["virtual_ip"], note)
         except (FailedError, *TRANSIENT) as error:

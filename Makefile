@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint format lock lock-mirror lab lab-env down destroy e2e bench-lab clean
+.PHONY: help test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -44,6 +44,16 @@ lab: $(VENV)/.installed  ## Start the lab: OpenStack, server image, Kubernetes a
 
 lab-env: $(VENV)/.installed  ## Print what to export to use the lab's cloud
 	@$(BIN)/python -m lab env
+
+# The lab's clouds.yaml is found in the checkout by everything that runs here.
+cluster: lab  ## Make the cluster of cluster.map in the lab, until its smoke test passes
+	eval "$$($(BIN)/python -m lab env)" && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE"
+	$(BIN)/salt-cloud -y -m cluster.map
+	$(BIN)/salt-run managed_k8s.wait
+	$(BIN)/salt-run managed_k8s.kubeconfig
+
+kubeconfig: $(VENV)/.installed  ## Write an administrator's kubeconfig and say where it is
+	@$(BIN)/salt-run managed_k8s.kubeconfig
 
 down: $(VENV)/.installed  ## Stop the lab, keep its state
 	$(BIN)/python -m lab down

@@ -13,6 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import salt.pillar
 import yaml
 from salt.exceptions import CommandExecutionError
 
@@ -42,6 +43,18 @@ _PACKAGES = {
 
 def _pillar():
     return __pillar__["managed_k8s"]
+
+
+def _fresh_pillar():
+    """Ask the Salt master now: secrets come and go, and what is in memory is as old as the minion's start.
+
+    Not `pillar.items`, which puts asterisks for what it takes for a secret.
+    """
+    compiled = salt.pillar.get_pillar(__opts__, dict(__grains__), __opts__["id"], "base").compile_pillar()
+    if "managed_k8s" not in compiled:
+        problem = "; ".join(compiled.get("_errors", ())) or "this minion's id is no node of a cluster with settings"
+        raise CommandExecutionError(f"the Salt master gives no pillar: {problem}")
+    return compiled["managed_k8s"]
 
 
 def packages():
@@ -82,14 +95,14 @@ def init_configuration():
 
     CLI Example: ``salt demo-master-1 managed_k8s_node.init_configuration``
     """
-    init = {"apiVersion": _API, "kind": "InitConfiguration", "nodeRegistration": _registration()}
+    init = {"apiVersion": _API, "kind": "InitConfiguration", "nodeRegistration": _registration(_pillar())}
     return _documents(init, _cluster_configuration(), _kubelet_configuration(), _proxy_configuration())
 
 
-def _registration():
-    kubernetes = _pillar()["settings"]["kubernetes"]
+def _registration(pillar):
+    kubernetes = pillar["settings"]["kubernetes"]
     return {
-        "name": _pillar()["name"],
+        "name": pillar["name"],
         "criSocket": _SOCKET,
         "imagePullPolicy": "IfNotPresent",
         "kubeletExtraArgs": [{"name": "cloud-provider", "value": "external"}],
@@ -234,7 +247,7 @@ def upload_certificates():
 
     CLI Example: ``salt demo-master-1 managed_k8s_node.upload_certificates``
     """
-    join = _join_secrets()
+    join = _join_secrets(_fresh_pillar())
     documents = list(yaml.safe_load_all((_MANAGED / "kubeadm.yaml").read_text()))
     documents[0]["certificateKey"] = join["certificate_key"]
     with _private("upload.yaml", _documents(*documents)) as file:
@@ -252,35 +265,36 @@ def join():
         return {"changed": False}
     if state == "partial":
         reset()
-    secrets = _join_secrets()
+    pillar = _fresh_pillar()
+    secrets = _join_secrets(pillar)
     with (
-        _private("discovery.conf", _discovery(secrets)) as discovery,
-        _private("join.yaml", _documents(_join_configuration(secrets, discovery))) as file,
+        _private("discovery.conf", _discovery(pillar["virtual_ip"], secrets)) as discovery,
+        _private("join.yaml", _documents(_join_configuration(pillar, secrets, discovery))) as file,
     ):
         _kubeadm("join", "--config", str(file))
     (_MANAGED / "joined").write_text("")
     return {"changed": True}
 
 
-def _join_configuration(secrets, discovery):
+def _join_configuration(pillar, secrets, discovery):
     document = {
         "apiVersion": _API,
         "kind": "JoinConfiguration",
-        "nodeRegistration": _registration(),
+        "nodeRegistration": _registration(pillar),
         "discovery": {"file": {"kubeConfigPath": str(discovery)}, "tlsBootstrapToken": secrets["token"]},
     }
-    if _pillar()["role"] == "master":
+    if pillar["role"] == "master":
         document["controlPlane"] = {"certificateKey": secrets["certificate_key"]}
     return document
 
 
-def _discovery(secrets):
+def _discovery(virtual_ip, secrets):
     """Return a kubeconfig that says where the API is and whom to believe.
 
     The token is in it because nobody without a name may read kubeadm's cluster-info here; a name that may not read it
     either lets kubeadm go on with what this file says (cmd/kubeadm/app/discovery/file).
     """
-    cluster = {"server": f"https://{_pillar()['virtual_ip']}:6443", "certificate-authority-data": secrets["ca"]}
+    cluster = {"server": f"https://{virtual_ip}:6443", "certificate-authority-data": secrets["ca"]}
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
@@ -293,8 +307,8 @@ def _discovery(secrets):
     )
 
 
-def _join_secrets():
-    secrets = __salt__["pillar.items"]()["managed_k8s"]["secrets"]["join"]
+def _join_secrets(pillar):
+    secrets = pillar["secrets"]["join"]
     if not secrets:
         raise CommandExecutionError("no join is under way for this node: the Salt master gave no token")
     return secrets

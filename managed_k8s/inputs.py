@@ -9,6 +9,7 @@ from typing import Any
 import salt.exceptions
 import salt.loader
 import salt.template
+import yaml
 
 from managed_k8s import checkout, cluster_map, naming, settings
 from managed_k8s.settings import InvalidError, Settings
@@ -41,7 +42,8 @@ def _render(opts: Mapping[str, Any], file: Path, source: str) -> object:
     try:
         renderers = salt.loader.render(loader_opts, {})
         return salt.template.compile_template(str(file), renderers, "jinja|yaml", [], [])
-    except salt.exceptions.SaltException as error:
+    # Salt lets through what YAML says of characters that it does not know.
+    except (salt.exceptions.SaltException, yaml.YAMLError, UnicodeError) as error:
         raise InvalidError([f"{source}: cannot be read: {error}"]) from None
 
 

@@ -44,6 +44,7 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
         "pillar_roots": {"base": [str(root / "pillar")]},
         "cloud_dirs": [str(root / "_clouds")],
         "runner_dirs": [str(root / "_runners")],
+        "outputter_dirs": [str(root / "_output")],
         "pillar_dirs": [str(root / "_pillar")],
         "module_dirs": [str(root / "_modules")],
         "states_dirs": [str(root / "_states")],
@@ -63,6 +64,18 @@ def configure(root: Path, state: Path, interface: str) -> bool:
     return True
 
 
+def link_clouds(root: Path, file: Path) -> None:
+    """Make clouds.yaml in the checkout a link to the operator's; a file of its own there is never touched."""
+    link, target = root / "clouds.yaml", file.expanduser().absolute()
+    if not target.is_file():
+        raise typer.BadParameter(f"{target} does not exist", param_hint="--clouds-yaml")
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise typer.BadParameter(f"{link} is there and no link; move it away", param_hint="--clouds-yaml")
+    link.symlink_to(target)
+
+
 def running(state: Path) -> psutil.Process | None:
     """Return the master's first process, or None."""
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
@@ -73,12 +86,34 @@ def running(state: Path) -> psutil.Process | None:
     return None
 
 
+def told_address(root: Path) -> str:
+    """Return the address that servers are told to find the master at, or all addresses where it is not this machine's.
+
+    Servers may know this machine by a name, or by the address of something in front of it.
+    """
+    told = {
+        provider.get("minion", {}).get("master")
+        for file in sorted((root / "cloud.providers.d").glob("*.conf"))
+        for provider in (yaml.safe_load(file.read_text()) or {}).values()
+    }
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
+    return str((told & own or {"0.0.0.0"}).pop())  # noqa: S104 (keys decide who is let in)
+
+
 @app.command()
 def start(
-    interface: Annotated[str, typer.Option(help="Address to listen on; servers must reach it.")] = "0.0.0.0",  # noqa: S104
+    interface: Annotated[
+        str, typer.Option(help="Address to listen on; by default the one in cloud.providers.d that servers are told.")
+    ] = "",
+    clouds_yaml: Annotated[
+        Path | None, typer.Option(help="The OpenStack account; linked as clouds.yaml in the checkout.")
+    ] = None,
 ) -> None:
     """Start the Salt master in the background; one that runs with other settings is restarted."""
     root, state = checkout.root(), state_folder()
+    interface = interface or told_address(root)
+    if clouds_yaml:
+        link_clouds(root, clouds_yaml)
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     state.chmod(0o700)
     changed = configure(root, state, interface)

@@ -14,10 +14,8 @@ from managed_k8s.naming import GATEWAY, MASTER, Node
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
-# Archives that only masters run.
-_MASTERS_IMAGES = {
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "openstack-cloud-controller-manager",
-}  # fmt: skip
+# Images that run on workers; everything that holds the cloud's credential runs on masters only.
+_WORKERS_IMAGES = {"coredns", "cinder-csi-plugin", "csi-node-driver-registrar", "flannel", "kube-proxy", "pause"}
 _FLANNEL = "flannel"
 _MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
 
@@ -83,7 +81,7 @@ def _wanted(node: Node, name: str) -> bool:
 def _runs(node: Node, settings: Settings, archive: str) -> bool:
     if archive == _FLANNEL:
         return bool(settings["kubernetes"]["cni"] == _FLANNEL)
-    return node.role == MASTER or archive not in _MASTERS_IMAGES
+    return node.role == MASTER or archive in _WORKERS_IMAGES
 
 
 def _secrets(node: Node, store: Store) -> dict[str, Any]:

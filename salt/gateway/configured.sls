@@ -9,6 +9,8 @@ Know the cluster's certificate authority:
       - cmd: Install packages
     - require_in:
       - file: Configure HAProxy
+    - watch_in:
+      - service: Run HAProxy
 {% endif %}
 
 Configure HAProxy:

@@ -1,0 +1,282 @@
+"""
+Clusters of Kubernetes on OpenStack: what there is, what happens next, and making it so.
+
+Every function takes a cluster's name; it may be left out while there is only one. What it prints is for people; with
+``--out=json`` it prints the data instead. The exit code is 1 when something is wrong.
+"""
+
+import functools
+import inspect
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from managed_k8s import verbs
+from managed_k8s.history import History
+from managed_k8s.store import Store
+
+
+def _for_people():
+    return not __opts__.get("output")
+
+
+def _print(*lines):
+    if _for_people():
+        console = Console(highlight=False, soft_wrap=True)
+        for line in lines:
+            console.print(line)
+
+
+def _face(function):
+    """Turn a verb into a runner function: wrong input is one message, and the exit code says how it went.
+
+    salt-run exits with 0 whatever a runner returns (https://github.com/saltstack/salt/issues/61173), unless the
+    data has a `retcode`; and it prints what is returned, unless an outputter is named with it.
+    """
+
+    @functools.wraps(function)
+    def face(*args, **kwargs):
+        try:
+            data, well = function(*_arguments(function, args, kwargs))
+        except verbs.errors() as error:
+            data, well = {"error": str(error)}, False
+            if _for_people():
+                sys.stderr.write(f"{error}\n")
+        outcome = {**data, "retcode": 0 if well else 1}
+        return {"outputter": "silent", "data": outcome} if _for_people() else outcome
+
+    return face
+
+
+def _arguments(function, args, kwargs):
+    """Return the arguments by position; Salt would answer wrong ones with exit code 0."""
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(*args, **{key: value for key, value in kwargs.items() if not key.startswith("__")})
+    except TypeError as error:
+        raise verbs.VerbError(f"managed_k8s.{function.__name__}{signature}: {error}") from None
+    bound.apply_defaults()
+    return bound.args
+
+
+def _bullets(sentences):
+    return [f"  - {escape(sentence)}" for sentence in sentences]
+
+
+@_face
+def validate(cluster=None):
+    """
+    Check settings, cluster.map and profiles, and say everything that is wrong with them.
+
+    CLI Example: ``salt-run managed_k8s.validate demo``
+    """
+    data = verbs.validate(__opts__, cluster)
+    _print(f"Settings, cluster.map and profiles are in order: {', '.join(data['clusters'])}.")
+    return data, True
+
+
+@_face
+def plan(cluster=None):
+    """
+    Say what the reconciler would do now, and what it waits for. Changes nothing.
+
+    CLI Example: ``salt-run managed_k8s.plan demo``
+    """
+    found = verbs.look(__opts__, cluster)
+    if found.steps:
+        _print("Next:", *(f"  {n}. {escape(verbs.words(step))}" for n, step in enumerate(found.steps, 1)))
+    if found.waiting:
+        _print("Waiting for:", *_bullets(found.waiting))
+    if found.ready:
+        _print(f"Nothing: {found.cluster} is as it should be.")
+    return {"steps": [verbs.words(step) for step in found.steps], "waiting": found.waiting}, True
+
+
+@_face
+def status(cluster=None):
+    """
+    Say what is there, what is wrong, and what happens next; the exit code is 1 until all is well.
+
+    CLI Example: ``salt-run managed_k8s.status demo``
+    """
+    data = verbs.status(__opts__, cluster)
+    table = Table("name", "server", "minion", "converged", "Kubernetes", box=None)
+    for node in data["nodes"]:
+        table.add_row(
+            node["name"], node["server"], node["minion"], "yes" if node["converged"] else "no", node["kubernetes"]
+        )
+    _print(table, f"API: {'answers' if data['api'] else 'does not answer'}")
+    for title, sentences in (
+        ("Next:", data["next"]),
+        ("Waiting for:", data["waiting"]),
+        ("Failed:", [f"{step}: {why}" for step, why in data["failed"].items()]),
+    ):
+        if sentences:
+            _print(title, *_bullets(sentences))
+    _print(f"{data['cluster']} is {'as it should be' if data['ready'] else 'not ready'}.")
+    return data, data["ready"]
+
+
+@_face
+def reconcile(cluster=None):
+    """
+    Bring a cluster to what it should be, as far as that is possible now.
+
+    CLI Example: ``salt-run managed_k8s.reconcile demo``
+    """
+    data = verbs.reconcile(__opts__, cluster)
+    if data["busy"]:
+        _print("A reconciler is at work and looks again; follow it: salt-run managed_k8s.wait")
+        return data, True
+    for title, sentences in (("Left to do:", data["steps"]), ("Waiting for:", data["waiting"])):
+        if sentences:
+            _print(title, *_bullets(sentences))
+    _print(f"{data['cluster']} is {'as it should be' if data['ready'] else 'not ready'}.")
+    return data, data["ready"]
+
+
+@_face
+def enqueue(id, reason="asked for"):
+    """
+    Have the cluster of a minion looked at, soon and in the background. Reactors do nothing else.
+
+    CLI Example: ``salt-run managed_k8s.enqueue demo-worker-1 reason="it looks ill"``
+    """
+    data = verbs.enqueue(__opts__, id, reason)
+    _print(
+        f"{data['cluster']} will be looked at." if data["cluster"] else "That is no node of a cluster with settings."
+    )
+    return data, True
+
+
+@_face
+def sweep():
+    """
+    Have every cluster looked at that may need it. The Salt master's schedule calls this.
+
+    CLI Example: ``salt-run managed_k8s.sweep``
+    """
+    data = verbs.sweep(__opts__)
+    _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
+    return data, True
+
+
+@_face
+def wait(cluster=None, timeout=3600):
+    """
+    Show what happens until the cluster is as it should be.
+
+    timeout: seconds after which it gives up, with exit code 1.
+
+    CLI Example: ``salt-run managed_k8s.wait demo``
+    """
+    begun = time.monotonic()
+    for entry in verbs.wait(__opts__, cluster, float(timeout)):
+        if entry is not None:
+            _print(_line(entry))
+    seconds = round(time.monotonic() - begun, 1)
+    _print(f"Ready after {seconds} s.")
+    return {"ready": True, "seconds": seconds}, True
+
+
+@_face
+def events(cluster=None, last=20, follow=True):
+    """
+    Show what happened to a cluster, and what happens until interrupted.
+
+    last: how many past events. follow: whether to go on.
+
+    CLI Example: ``salt-run managed_k8s.events demo follow=False``
+    """
+    history = History(Store.of(__opts__, verbs.choose(__opts__, cluster)))
+    past = history.last(int(last))
+    _print(*map(_line, past))
+    if follow and _for_people():
+        _follow(history)
+    return {"events": past}, True
+
+
+def _follow(history):
+    try:
+        for entry in history.follow():
+            if entry is None:
+                time.sleep(0.5)
+            else:
+                _print(_line(entry))
+    except KeyboardInterrupt:
+        return
+
+
+def _line(entry):
+    clock = time.strftime("%H:%M:%S", time.localtime(entry["time"]))
+    took = f" ({entry['seconds']} s)" if "seconds" in entry else ""
+    return escape(f"{clock}  {entry['subject']}: {entry['what'].replace('_', ' ')}{took}  {entry['reason']}")
+
+
+@_face
+def kubeconfig(cluster=None, path=None):
+    """
+    Write a cluster's kubeconfig where you want it, readable for you only.
+
+    path: a file; without it the Salt master's own is named.
+
+    CLI Example: ``salt-run managed_k8s.kubeconfig demo path=~/.kube/demo``
+    """
+    data = verbs.kubeconfig(__opts__, cluster, path)
+    _print(data["path"])
+    return data, True
+
+
+@_face
+def infra(cluster=None, test=False):
+    """
+    Make the cluster's network, router, security groups and virtual IP.
+
+    test: only say what would be made.
+
+    CLI Example: ``salt-run managed_k8s.infra demo test=True``
+    """
+    data = verbs.infra(__opts__, cluster, bool(test))
+    _print(*(_bullets(data["changes"]) or ["Everything is there."]))
+    return data, True
+
+
+@_face
+def smoke(cluster=None):
+    """
+    Test that the cluster does what it is for. Everything the test makes is removed again.
+
+    CLI Example: ``salt-run managed_k8s.smoke demo``
+    """
+
+    def report(check):
+        _print(escape(f"{'ok     ' if check.ok else 'FAILED '} {check.name} ({check.seconds:.1f} s) {check.detail}"))
+
+    data = verbs.smoke(__opts__, cluster, report)
+    return data, data["ok"]
+
+
+@_face
+def destroy(cluster=None, yes=False):
+    """
+    Remove a cluster with everything in it: servers, network, credentials, keys.
+
+    yes: do not ask.
+
+    CLI Example: ``salt-run managed_k8s.destroy demo``
+    """
+    found, things = verbs.doomed(__opts__, cluster)
+    _print("This will be removed for good:", *_bullets(things))
+    if not yes and not _confirmed(found.name):
+        _print("Nothing was removed.")
+        return {"removed": []}, False
+    return verbs.destroy(__opts__, found, lambda words: _print(escape(words))), True
+
+
+def _confirmed(name):
+    if not (_for_people() and sys.stdin.isatty()):
+        raise verbs.VerbError(f"destroy: nobody can be asked here; say yes=True to remove {name}")
+    return input(f"Type the cluster's name to remove it [{name}]: ").strip() == name

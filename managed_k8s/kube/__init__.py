@@ -1,0 +1,1 @@
+"""What is done through the Kubernetes API, with no program but this one: add-ons, credentials, smoke tests."""

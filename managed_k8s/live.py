@@ -1,0 +1,245 @@
+"""The real cloud, Salt and Kubernetes behind what the reconciler looks at and acts through."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from managed_k8s import access, checkout, inputs, mirror, naming, observe
+from managed_k8s import reconcile as reconciling
+from managed_k8s.execute import Executor
+from managed_k8s.history import History
+from managed_k8s.jobs import SaltJobs
+from managed_k8s.settings import Settings
+from managed_k8s.store import Store
+
+
+class LiveCloud:
+    """The cluster's side of OpenStack."""
+
+    def __init__(self, opts: Mapping[str, Any], cluster: str, settings: Settings) -> None:
+        self.opts, self.cluster, self.settings = opts, cluster, settings
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def _connected(self) -> Any:
+        from managed_k8s.cloud import connection
+
+        return connection.connect(self.settings["openstack"]["cloud"], checkout.root(self.opts))
+
+    @property
+    def connection(self) -> Any:
+        """The connection, made when it is first needed."""
+        with self._lock:
+            return self._connected
+
+    def servers(self) -> observe.Servers:
+        """Return the cluster's servers."""
+        from managed_k8s.cloud import servers
+
+        return servers.listing(self.connection, self.cluster)
+
+    def is_begun(self) -> bool:
+        """Tell whether a control plane was ever begun."""
+        from managed_k8s.cloud import marker
+
+        return marker.is_set(self.connection, self.cluster)
+
+    def begin(self) -> None:
+        """Note that one is begun."""
+        from managed_k8s.cloud import marker
+
+        marker.put(self.connection, self.cluster)
+
+    def public_address(self) -> str | None:
+        """Return the floating IP of the API."""
+        from managed_k8s.cloud import infra
+
+        return infra.public_address(self.connection, self.cluster)
+
+
+class LiveKube:
+    """The cluster's API, from the Salt master."""
+
+    def __init__(self, cluster: str, settings: Settings, store: Store, cloud: LiveCloud) -> None:
+        self.cluster, self.settings, self.store, self.cloud = cluster, settings, store, cloud
+        self._addons: Any = None
+
+    def connect(self) -> Any:
+        """Return a client; made anew each time, as kubeconfigs are replaced."""
+        from managed_k8s.kube import client
+
+        return client.connect(access.kubeconfig(self.store))
+
+    # Looking
+
+    def answers(self) -> bool:
+        """Tell whether there is an API server at one of the cluster's addresses."""
+        public = (self.store.read("infra.json") or {}).get("public_address")
+        return any(access.answers(address) for address in access.addresses(self.settings, public))
+
+    def look(self) -> observe.Kubernetes | None:
+        """Return what the API says; None without a kubeconfig or an answer."""
+        import urllib3.exceptions
+        from kubernetes.client.exceptions import ApiException
+
+        if not access.is_good(self.store):
+            return None
+        try:
+            return self._look(self.connect())
+        except (ApiException, urllib3.exceptions.HTTPError, OSError):
+            return None
+
+    def _look(self, api: Any) -> observe.Kubernetes:
+        from managed_k8s import observe_kubernetes
+        from managed_k8s.kube import certificates
+
+        nodes = observe_kubernetes.nodes(api)
+        servers = self.store.read("inventory.json") or {}
+        certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
+        return observe.Kubernetes(
+            ready={name: bool(node["ready"]) for name, node in nodes.items()},
+            etcd=self._etcd_is_healthy(api),
+            addons=self._has_addons(api),
+        )
+
+    def _etcd_is_healthy(self, api: Any) -> bool:
+        from managed_k8s import observe_kubernetes
+
+        members = observe_kubernetes.etcd_members(api)
+        return bool(members) and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
+
+    def _has_addons(self, api: Any) -> bool:
+        from managed_k8s.kube import addons
+
+        credential = self.store.read("application_credential.json")
+        return credential is not None and not addons.missing(api, self._objects(credential))
+
+    def _objects(self, credential: Mapping[str, Any]) -> Any:
+        """Return the add-ons' objects; the mirror is asked once a process."""
+        from managed_k8s.kube import addons
+
+        if self._addons is None:
+            found = mirror.artifacts(self.store, self.settings)
+            cloud = addons.CloudAccess.of(self.cluster, credential)
+            self._addons = addons.objects(self.settings, found["versions"], addons.fetch(found), cloud)
+        return self._addons
+
+    # Acting
+
+    def create_token(self, seconds: int) -> str:
+        """Return a new bootstrap token."""
+        from managed_k8s.kube import bootstrap_token
+
+        return bootstrap_token.create(self.connect(), seconds)
+
+    def delete_token(self, token: str) -> None:
+        """Remove a bootstrap token."""
+        from managed_k8s.kube import bootstrap_token
+
+        bootstrap_token.delete(self.connect(), token)
+
+    def mint(self, sign: Callable[[str], str], server: str, ca: str) -> str:
+        """Return a kubeconfig whose key was made here."""
+        from managed_k8s.kube import kubeconfig
+
+        return kubeconfig.mint(sign, server, ca, self.cluster)
+
+    def apply_addons(self, say: Callable[[str], None]) -> None:
+        """Apply the add-ons with a credential of the cluster's own."""
+        from managed_k8s.cloud import credential
+        from managed_k8s.kube import addons
+
+        self._addons = None
+        found = credential.ensure_application_credential(self.cloud.connection, self.store)
+        addons.apply(self.connect(), self._objects(found), say)
+
+    def resources(self) -> dict[str, str]:
+        """Return the add-ons as files, without the Secrets among them."""
+        import yaml
+
+        from managed_k8s.cloud import credential
+
+        found = credential.ensure_application_credential(self.cloud.connection, self.store)
+        by_kind: dict[str, list[Any]] = {}
+        for item in self._objects(found):
+            if item["kind"] != "Secret":
+                by_kind.setdefault(item["kind"], []).append(item)
+        return {f"{kind.lower()}.yaml": yaml.safe_dump_all(items, sort_keys=False) for kind, items in by_kind.items()}
+
+    def smoke(self, say: Callable[[str], None]) -> list[str]:
+        """Run the smoke test; return what failed."""
+        from managed_k8s.kube import smoke
+
+        def report(check: Any) -> None:
+            say(f"{check.name}: {'ok' if check.ok else check.detail}")
+
+        checks = smoke.run(self.connect(), self.settings, report)
+        return [f"{check.name}: {check.detail}" for check in checks if not check.ok]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Everything that belongs to one cluster, checked. Raises InvalidError when it is made."""
+
+    opts: Mapping[str, Any]
+    name: str
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings, with defaults. Raises InvalidError."""
+        return inputs.checked(self.opts, self.name)
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """What the Salt master keeps about it."""
+        return Store.of(self.opts, self.name)
+
+    @functools.cached_property
+    def cloud(self) -> LiveCloud:
+        """Its side of OpenStack."""
+        return LiveCloud(self.opts, self.name, self.settings)
+
+    @functools.cached_property
+    def kube(self) -> LiveKube:
+        """Its API."""
+        return LiveKube(self.name, self.settings, self.store, self.cloud)
+
+    @functools.cached_property
+    def nodes(self) -> list[naming.Node]:
+        """Its servers in cluster.map."""
+        return [node for name in inputs.servers(self.opts, self.name) if (node := naming.parse(name))]
+
+    def observer(self) -> observe.Observer:
+        """Return what looks at it."""
+        root: Path = checkout.root(self.opts)
+        return observe.Observer(self.store, self.settings, self.nodes, root, self.cloud, SaltJobs(self.opts), self.kube)
+
+    def reconciler(self) -> reconciling.Reconciler:
+        """Return what brings it to what it should be."""
+        history = History(self.store, self.opts)
+        # Progress within a step is for whoever reads along, not for the event bus.
+        notes = History(self.store)
+        executor = Executor(
+            self.store,
+            self.settings,
+            self.cloud,
+            SaltJobs(self.opts),
+            self.kube,
+            lambda subject, words: notes.add(subject, "progress", words),
+        )
+        return reconciling.Reconciler(self.store, self.observer(), executor, history)
+
+
+def reconcile(opts: Mapping[str, Any], cluster: str) -> reconciling.Outcome | None:
+    """Bring a cluster to what it should be, as far as that is possible now; None when another process is at it.
+
+    Raises InvalidError when settings, map or profiles are wrong: nothing is done then.
+    """
+    store = Store.of(opts, cluster)
+    # Made anew each time: settings and map may have changed with the note.
+    return reconciling.reconcile(store, lambda: Cluster(opts, cluster).reconciler())

@@ -1,0 +1,105 @@
+"""What a cluster should be, what it is, and the steps between them: plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from managed_k8s.naming import Node
+
+# Kinds of steps.
+CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
+ADDONS, RESOURCES, SMOKE = "addons", "resources", "smoke"
+
+# What kubeadm did on a node.
+NONE, PARTIAL, INITIALISED, JOINED = "none", "partial", "initialised", "joined"
+
+
+@dataclasses.dataclass(frozen=True)
+class Desired:
+    """What the operator wants.
+
+    nodes: every server of the cluster in cluster.map.
+    revisions: node name -> revision that it has once it is converged.
+    resources, smoke: digests of what these steps are run for.
+    """
+
+    cluster: str
+    nodes: tuple[Node, ...]
+    revisions: Mapping[str, str]
+    resources: str
+    smoke: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a connected minion says of its server.
+
+    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say.
+    """
+
+    revision: str | None = None
+    kubeadm: str = NONE
+    etcd_data: bool | None = None
+
+    @property
+    def is_member(self) -> bool:
+        """Tell whether kubeadm finished on this server."""
+        return self.kubeadm in (INITIALISED, JOINED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Marker:
+    """That `kubeadm init` was begun for this cluster, some time, by some Salt master.
+
+    master: where; None when only the cloud still knows that it was begun. finished: whether it came to its end.
+    """
+
+    master: str | None
+    finished: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What there is.
+
+    servers: name -> Nova's status. minions: facts of those that answer. known: minions that ever answered.
+    marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
+    access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
+    cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
+    resources, smoke: digests they were last written and passed for.
+    """
+
+    servers: Mapping[str, str]
+    minions: Mapping[str, Facts]
+    known: frozenset[str] = frozenset()
+    marker: Marker | None = None
+    api: bool = False
+    access: bool = False
+    ready: Mapping[str, bool] | None = None
+    etcd: bool = False
+    addons: bool = False
+    resources: str | None = None
+    smoke: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    id: like `join:demo-worker-1`. node: where; empty for the cluster as a whole. needs: ids of steps to be done first.
+    held: what has to come true first, beside them; empty when nothing.
+    """
+
+    id: str
+    kind: str
+    node: str
+    description: str
+    needs: tuple[str, ...] = ()
+    held: str = ""
+
+
+def runnable(steps: list[Step]) -> list[Step]:
+    """Return the steps that may be started now: nothing they need is still to be done."""
+    open_ids = {step.id for step in steps}
+    return [step for step in steps if not step.held and open_ids.isdisjoint(step.needs)]

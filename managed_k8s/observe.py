@@ -1,0 +1,210 @@
+"""Looking at a cluster: Nova, Salt's minions and Kubernetes, each asked once and all at the same time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from managed_k8s import checkout, naming, node_pillar
+from managed_k8s.jobs import Answer, Jobs
+from managed_k8s.model import Desired, Facts, Marker, Observed
+from managed_k8s.settings import Settings
+from managed_k8s.store import Store
+
+FACTS = "managed_k8s_node.facts"
+_FACTS_LIMIT, _SYNC_LIMIT = 15, 60
+
+Servers = Mapping[str, Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kubernetes:
+    """What the Kubernetes API says.
+
+    ready: node -> whether it is Ready. etcd: whether every member is healthy. addons: whether they are as they should.
+    """
+
+    ready: Mapping[str, bool]
+    etcd: bool
+    addons: bool
+
+
+class Cloud(Protocol):
+    """What is asked of OpenStack."""
+
+    def servers(self) -> Servers:
+        """Return the cluster's servers, as managed_k8s.cloud.servers.listing does."""
+
+    def is_begun(self) -> bool:
+        """Tell whether a control plane was ever begun."""
+
+    def begin(self) -> None:
+        """Note that one is begun."""
+
+    def public_address(self) -> str | None:
+        """Return the floating IP of the API."""
+
+
+class Api(Protocol):
+    """What is asked of the cluster's API."""
+
+    def answers(self) -> bool:
+        """Tell whether there is one."""
+
+    def look(self) -> Kubernetes | None:
+        """Return what it says; None when it cannot be asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A cluster at one moment: what it should be and what it is."""
+
+    desired: Desired
+    observed: Observed
+
+
+class Observer:
+    """Looks at one cluster again and again; minions that nothing happened to are not asked anew.
+
+    nodes: all that cluster.map gives to the cluster. settings: with defaults. root: the checkout.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        nodes: Collection[naming.Node],
+        root: Any,
+        cloud: Cloud,
+        jobs: Jobs,
+        api: Api,
+    ) -> None:
+        self.store, self.settings, self.nodes, self.root = store, settings, tuple(sorted(nodes)), root
+        self.cloud, self.jobs, self.api = cloud, jobs, api
+        self._facts: dict[str, Facts] = {}
+
+    def forget(self, minions: Collection[str]) -> None:
+        """Ask these minions at the next look: something happened on them."""
+        for name in minions:
+            self._facts.pop(name, None)
+
+    def look(self) -> Look:
+        """Return the cluster as it is now. Raises CloudError or openstack's, JobError, MirrorError."""
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            servers = pool.submit(self._servers)
+            begun = pool.submit(self.cloud.is_begun)
+            facts = pool.submit(self._ask)
+            answers = pool.submit(self.api.answers)
+            kubernetes = pool.submit(self.api.look)
+            return self._compose(
+                servers.result(), begun.result(), facts.result(), answers.result(), kubernetes.result()
+            )
+
+    def _servers(self) -> Servers:
+        servers = {name: dict(server) for name, server in self.cloud.servers().items()}
+        # Minions are told of each other from this: gateways lead to the masters in it.
+        if servers != self.store.read("inventory.json"):
+            self.store.write("inventory.json", servers)
+        if not (self.store.read("infra.json") or {}).get("public_address"):
+            self._restore_public_address()
+        return servers
+
+    def _restore_public_address(self) -> None:
+        public = self.cloud.public_address()
+        if public:
+            self.store.write("infra.json", {**(self.store.read("infra.json") or {}), "public_address": public})
+
+    def _ask(self) -> dict[str, Facts]:
+        accepted = self.jobs.accepted(self.store.cluster)
+        unknown = [name for name in accepted if name not in self._facts]
+        expected = set(self.store.read("minions.json") or {}) & set(unknown)
+        answers = self.jobs.ask(unknown, FACTS, limit=_FACTS_LIMIT, expected=expected)
+        # A minion that never converged does not have the function yet.
+        fresh = [name for name, answer in answers.items() if _is_unknown_function(answer)]
+        if fresh:
+            synced = self.jobs.ask(fresh, "saltutil.sync_modules", limit=_SYNC_LIMIT, expected=fresh)
+            answers |= self.jobs.ask(list(synced), FACTS, limit=_FACTS_LIMIT, expected=synced)
+        self._facts |= {name: _facts(answer) for name, answer in answers.items()}
+        return {name: facts for name, facts in self._facts.items() if name in accepted}
+
+    def _compose(
+        self, servers: Servers, begun: bool, facts: Mapping[str, Facts], answers: bool, kubernetes: Kubernetes | None
+    ) -> Look:
+        # What is on record for a server that is gone says nothing about its successor.
+        minions = {name: known for name, known in facts.items() if name in servers}
+        observed = Observed(
+            servers={name: str(server["status"]) for name, server in servers.items()},
+            minions=minions,
+            known=self._known(servers, minions),
+            marker=marker(self.store, begun),
+            api=answers,
+            access=self._has_access(),
+            ready=kubernetes.ready if kubernetes else None,
+            etcd=kubernetes.etcd if kubernetes else False,
+            addons=kubernetes.addons if kubernetes else False,
+            resources=(self.store.read("resources.json") or {}).get("digest"),
+            smoke=(self.store.read("smoke.json") or {}).get("digest"),
+        )
+        return Look(self._desired(servers), observed)
+
+    def _known(self, servers: Servers, minions: Collection[str]) -> frozenset[str]:
+        """Return the servers whose minion ever answered, and remember those that do now."""
+        before = self.store.read("minions.json") or {}
+        now = {name: servers[name]["id"] for name in minions}
+        known = {name: server["id"] for name, server in servers.items() if server["id"] == before.get(name)} | now
+        if known != before:
+            self.store.write("minions.json", known)
+        return frozenset(known)
+
+    def _has_access(self) -> bool:
+        from managed_k8s import access
+
+        return access.is_good(self.store)
+
+    def _desired(self, servers: Servers) -> Desired:
+        tree = checkout.tree_digest(self.root)
+        view = _ReadOnce(self.store)
+        ids = {node.id: servers.get(node.id, {}).get("id") for node in self.nodes}
+        masters = [name for name in ids if f"-{naming.MASTER}-" in name and ids[name]]
+        return Desired(
+            cluster=self.store.cluster,
+            nodes=self.nodes,
+            revisions={node.id: node_pillar.public(node, self.settings, view, tree)["revision"] for node in self.nodes},
+            resources=checkout.digest([self.settings, {name: ids[name] for name in masters[:1]}]),
+            smoke=checkout.digest([self.settings, ids]),
+        )
+
+
+class _ReadOnce(Store):
+    """A store whose files are read once, however many nodes are told what is in them."""
+
+    def __init__(self, store: Store) -> None:
+        self.cluster, self.folder = store.cluster, store.folder
+        self._content: dict[str, Any] = {}
+
+    def read(self, name: str) -> Any:
+        if self._content.get(name) is None:
+            self._content[name] = super().read(name)
+        return self._content[name]
+
+
+def marker(store: Store, begun: bool) -> Marker | None:
+    """Return what is on record about `kubeadm init`: here in detail, in the cloud that it was begun."""
+    kept = store.read("initialised.json")
+    if kept:
+        return Marker(kept["master"], kept["finished"])
+    return Marker(None, finished=False) if begun else None
+
+
+def _is_unknown_function(answer: Answer) -> bool:
+    return isinstance(answer.value, str) and "is not available" in answer.value
+
+
+def _facts(answer: Answer) -> Facts:
+    """Return a minion's facts; of one that cannot say them only that it is there."""
+    found = answer.value
+    if not answer.ok or not isinstance(found, Mapping):
+        return Facts()
+    return Facts(found.get("revision"), str(found.get("kubeadm", "none")), found.get("etcd_data"))

@@ -1,0 +1,67 @@
+"""What Kubernetes itself says about a cluster, in few requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from managed_k8s import naming
+
+_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+def nodes(api: ApiClient) -> dict[str, dict[str, Any]]:
+    """Return name -> state of all nodes, by one request.
+
+    State: `ready`, `role` (master or worker), `provider_id` or None, `address` or None (the internal one), `taints`
+    (`key` or `key=value`, then `:effect`), `version` (of the kubelet, like 1.36.3), `unschedulable`.
+    Raises ApiException.
+    """
+    return {item.metadata.name: _node(item) for item in CoreV1Api(api).list_node().items}
+
+
+def _node(item: Any) -> dict[str, Any]:
+    conditions = {condition.type: condition.status for condition in item.status.conditions or []}
+    addresses = {address.type: address.address for address in item.status.addresses or []}
+    master = _CONTROL_PLANE in (item.metadata.labels or {})
+    return {
+        "ready": conditions.get("Ready") == "True",
+        "role": naming.MASTER if master else naming.WORKER,
+        "provider_id": item.spec.provider_id or None,
+        "address": addresses.get("InternalIP"),
+        "taints": [_taint(taint) for taint in item.spec.taints or []],
+        "version": item.status.node_info.kubelet_version.removeprefix("v"),
+        "unschedulable": bool(item.spec.unschedulable),
+    }
+
+
+def _taint(taint: Any) -> str:
+    value = f"={taint.value}" if taint.value else ""
+    return f"{taint.key}{value}:{taint.effect}"
+
+
+def etcd_members(api: ApiClient) -> dict[str, bool]:
+    """Return node -> whether the etcd on it answers its kubelet's probe, by one request. Raises ApiException."""
+    pods = CoreV1Api(api).list_namespaced_pod("kube-system", label_selector="component=etcd,tier=control-plane")
+    return {pod.spec.node_name: _ready(pod) for pod in pods.items}
+
+
+def _ready(pod: Any) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+
+
+def healthy(api: ApiClient, path: str, timeout: float = 5) -> bool:
+    """Tell whether one of the API server's health checks passes.
+
+    path: like /readyz or /livez/etcd; it is asked of the API server that the address leads to.
+    timeout: seconds.
+    """
+    try:
+        request = api.param_serialize("GET", path, auth_settings=["BearerToken"])
+        answer = api.call_api(*request, _request_timeout=timeout)
+    except (ApiException, HTTPError):
+        return False
+    return bool(answer.status == 200)

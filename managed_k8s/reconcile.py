@@ -1,0 +1,315 @@
+"""The reconciler: looks, plans, runs what can be run, and looks again, until nothing is left that it can do.
+
+Events only make it look; what it does follows from what is there. There is one at a time per cluster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import filelock
+
+from managed_k8s import execute, model, naming, wakeups
+from managed_k8s.history import History
+from managed_k8s.model import INIT, JOIN, Step
+from managed_k8s.observe import Look
+from managed_k8s.plan import plan, waiting
+from managed_k8s.store import Store
+
+# Seconds: to wait for what takes its time on its own before leaving it to the sweep; between looks while waiting;
+# between a wake-up and the look, as wake-ups come in crowds.
+PATIENCE, POLL, SETTLE = 120, 5, 0.5
+# Seconds that a step which failed once, twice, ... is left alone.
+_FIRST_PAUSE, _LONGEST_PAUSE = 10, 600
+# Another process may look whether the lock is held, for a moment.
+_LOCK_WAIT = 2
+
+# What is announced when a step of a kind is done.
+DONE = {
+    model.CONVERGE: "converged",
+    model.INIT: "initialised",
+    model.ACCESS: "accessible",
+    model.JOIN: "joined",
+    model.ADDONS: "addons_applied",
+    model.RESOURCES: "resources_written",
+    model.SMOKE: "smoke_passed",
+}
+
+
+class Observer(Protocol):
+    """Looks at the cluster."""
+
+    def look(self) -> Look:
+        """Return what should be and what is."""
+
+    def forget(self, minions: list[str]) -> None:
+        """Ask these minions anew."""
+
+
+class Executor(Protocol):
+    """Runs steps."""
+
+    def run(self, step: Step, look: Look) -> None:
+        """Run one; any exception means that it failed."""
+
+    def clean(self) -> None:
+        """Remove what a killed reconciler left."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: what is still to be done and what stands in the way."""
+
+    steps: list[Step]
+    waiting: list[str]
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the cluster is as it should be."""
+        return not self.steps and not self.waiting
+
+
+class Attempts:
+    """How often steps failed, kept over runs, and until when they are left alone."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[str, dict[str, Any]] = store.read("attempts.json") or {}
+
+    def failed(self, step: Step, why: str) -> None:
+        """Note a failure."""
+        count = self._kept.get(step.id, {}).get("count", 0) + 1
+        pause = min(_FIRST_PAUSE * 2 ** (count - 1), _LONGEST_PAUSE)
+        self._kept[step.id] = {"count": count, "until": time.time() + pause, "why": why}
+        self._store.write("attempts.json", self._kept)
+
+    def succeeded(self, step: Step) -> None:
+        """Forget a step's failures."""
+        if self._kept.pop(step.id, None):
+            self._store.write("attempts.json", self._kept)
+
+    def until(self, step: Step) -> float:
+        """Return the time before which a step is left alone."""
+        return float(self._kept.get(step.id, {}).get("until", 0))
+
+
+class Reconciler:
+    """One run for one cluster, to be made while its lock is held."""
+
+    def __init__(
+        self,
+        store: Store,
+        observer: Observer,
+        executor: Executor,
+        history: History,
+        patience: float = PATIENCE,
+        poll: float = POLL,
+    ) -> None:
+        self.store, self.observer, self.executor, self.history = store, observer, executor, history
+        self.patience, self.poll = patience, poll
+        self.inbox, self.attempts = wakeups.Inbox(store), Attempts(store)
+        self.running: dict[str, tuple[Step, float]] = {}
+        self._ended: queue.Queue[tuple[Step, BaseException | None]] = queue.Queue()
+
+    def run(self) -> Outcome:
+        """Return when all is done, or when what is left has not moved for as long as `patience` says."""
+        self.executor.clean()
+        self.history.trim()
+        last_progress = time.monotonic()
+        while True:
+            self.observer.forget([note["id"] for note in self.inbox.take()])
+            look, outcome = self._look()
+            if outcome and look and self._start(outcome.steps, look):
+                last_progress = time.monotonic()
+            if self.running:
+                self._await_change()
+                last_progress = time.monotonic()
+                continue
+            if outcome and self.inbox.is_empty():
+                if outcome.ready or time.monotonic() - last_progress > self.patience:
+                    return outcome
+                self._idle(outcome, self.patience - (time.monotonic() - last_progress))
+            elif time.monotonic() - last_progress > self.patience:
+                return outcome or Outcome([], ["the last look failed; see salt-run managed_k8s.status"])
+            else:
+                time.sleep(SETTLE)
+
+    def _look(self) -> tuple[Look | None, Outcome | None]:
+        try:
+            look = self.observer.look()
+        except Exception as error:
+            self._note_failed_look(_words(error))
+            time.sleep(self.poll)
+            return None, None
+        outcome = Outcome(plan(look.desired, look.observed), waiting(look.desired, look.observed))
+        self._note(outcome)
+        return look, outcome
+
+    def _note_failed_look(self, why: str) -> None:
+        last = self.history.last(1)
+        if not last or (last[0]["what"], last[0]["reason"]) != ("look_failed", why):
+            self.history.add("cluster", "look_failed", why)
+
+    def _note(self, outcome: Outcome) -> None:
+        before = self.store.read("state.json") or {}
+        self.store.write(
+            "state.json",
+            {
+                "time": time.time(),
+                "ready": outcome.ready,
+                "steps": [dataclasses.asdict(step) for step in outcome.steps],
+                "waiting": outcome.waiting,
+                "running": sorted(self.running),
+            },
+        )
+        if outcome.ready and not before.get("ready"):
+            self.history.add("cluster", "ready", "everything is as it should be")
+
+    # Running steps
+
+    def _start(self, steps: list[Step], look: Look) -> bool:
+        """Start what may be started; return whether anything was."""
+        started = False
+        for step in startable(steps, [step for step, _ in self.running.values()], time.time(), self.attempts):
+            self.running[step.id] = (step, time.monotonic())
+            self.history.add(step.node or "cluster", "begun", step.description, step=step.id)
+            # Daemons: one that hangs does not keep the process from ending, and the lock with it.
+            threading.Thread(target=self._do, args=(step, look), name=step.id, daemon=True).start()
+            started = True
+        return started
+
+    def _do(self, step: Step, look: Look) -> None:
+        try:
+            self.executor.run(step, look)
+        except BaseException as error:
+            self._ended.put((step, error))
+        else:
+            self._ended.put((step, None))
+
+    def _await_change(self) -> None:
+        """Wait until a step ended or somebody left a note, and a little longer for others that do."""
+        while self.running:
+            try:
+                step, error = self._ended.get(timeout=SETTLE)
+            except queue.Empty:
+                self._stop_overdue()
+                if not self.inbox.is_empty():
+                    return
+                continue
+            self._finish(step, error)
+            while not self._ended.empty():
+                self._finish(*self._ended.get())
+            return
+
+    def _finish(self, step: Step, error: BaseException | None) -> None:
+        _, since = self.running.pop(step.id)
+        seconds = round(time.monotonic() - since, 1)
+        subject = step.node or "cluster"
+        self.observer.forget([step.node] if step.node else [])
+        if error is None:
+            self.attempts.succeeded(step)
+            self.history.add(subject, DONE[step.kind], step.description, step=step.id, seconds=seconds)
+            return
+        why = _words(error)
+        self.attempts.failed(step, why)
+        reason = f"{step.description}: {why}\nTo do: {execute.advice(step)}"
+        self.history.add(subject, "failed", reason, step=step.id, seconds=seconds)
+
+    def _stop_overdue(self) -> None:
+        """Give up on steps that outlive their limit by far: their threads end with this process."""
+        for step, since in list(self.running.values()):
+            limit = execute.LIMITS[step.kind] * 1.2
+            if time.monotonic() - since > limit:
+                self._finish(step, TimeoutError(f"did not end within {limit:.0f} seconds"))
+                raise OverdueError(step.id)
+
+    def _idle(self, outcome: Outcome, seconds: float) -> None:
+        """Wait for a note, or until it is time to look again."""
+        self.observer.forget([step.node for step in outcome.steps])
+        end = time.monotonic() + min(self.poll, max(seconds, 0.1))
+        while time.monotonic() < end and self.inbox.is_empty():
+            time.sleep(min(SETTLE, self.poll))
+
+
+class OverdueError(RuntimeError):
+    """A step hangs; the process has to end, so that the next one can begin it anew."""
+
+
+def startable(steps: list[Step], running: list[Step], now: float, attempts: Attempts) -> list[Step]:
+    """Return the steps to start now, beside those that run.
+
+    A step that runs counts as open though its effect may be seen already. One step at a time on a node, and one
+    change of the control plane at a time.
+    """
+    open_ids = {step.id for step in [*steps, *running]}
+    busy = {step.node for step in running if step.node} | {step.id for step in running}
+    control_plane = any(map(_changes_control_plane, running))
+    chosen = []
+    for step in steps:
+        if (
+            step.held
+            or not open_ids.isdisjoint(step.needs)
+            or {step.node, step.id} & busy
+            or attempts.until(step) > now
+        ):
+            continue
+        if _changes_control_plane(step):
+            if control_plane:
+                continue
+            control_plane = True
+        if step.node:
+            busy.add(step.node)
+        chosen.append(step)
+    return chosen
+
+
+def _changes_control_plane(step: Step) -> bool:
+    node = naming.parse(step.node)
+    return step.kind == INIT or (step.kind == JOIN and node is not None and node.role == naming.MASTER)
+
+
+def _words(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+Make = Callable[[], Reconciler]
+
+
+def reconcile(store: Store, make: Make) -> Outcome | None:
+    """Run the reconciler under the cluster's lock; None when another one is at work, which will look again.
+
+    make: makes the reconciler; called once the lock is held, and again for notes that came as the last one ended.
+    """
+    while True:
+        try:
+            with wakeups.lock(store).acquire(timeout=_LOCK_WAIT):
+                outcome = make().run()
+        except filelock.Timeout:
+            return None
+        # Whoever left a note while the lock was still held started nothing.
+        if wakeups.Inbox(store).is_empty():
+            return outcome
+
+
+def main(configuration: str, cluster: str) -> None:
+    """Reconcile a cluster in this process; the Salt master's reactors start it so."""
+    import salt.config
+
+    from managed_k8s import live, verbs
+
+    opts = salt.config.master_config(configuration)
+    try:
+        live.reconcile(opts, cluster)
+    except (*verbs.errors(), OverdueError) as error:
+        History(Store.of(opts, cluster), opts).add("cluster", "refused", str(error))
+        sys.exit(f"{cluster}: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,299 @@
+"""What an operator can ask for, as plain functions; the runner is their face."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from managed_k8s import access, cluster_map, inputs, mirror, naming, wakeups
+from managed_k8s.history import History
+from managed_k8s.jobs import JobError
+from managed_k8s.live import Cluster
+from managed_k8s.live import reconcile as run_reconciler
+from managed_k8s.model import Step
+from managed_k8s.plan import plan as make_plan
+from managed_k8s.plan import waiting as make_waiting
+from managed_k8s.settings import InvalidError
+from managed_k8s.store import Store
+
+# A cluster that was as it should be is looked at again after this long without an event.
+SETTLED_LOOK = 300
+
+
+class VerbError(RuntimeError):
+    """What was asked for cannot be done; the message says what to do."""
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return the errors whose message is meant for people."""
+    import openstack.exceptions
+
+    from managed_k8s.cloud.connection import CloudError
+
+    return (
+        VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError,
+        openstack.exceptions.SDKException,
+    )  # fmt: skip
+
+
+def choose(opts: Mapping[str, Any], cluster: str | None) -> str:
+    """Return the cluster that is meant: the one with that name, or the only one. Raises VerbError."""
+    names = inputs.clusters(opts)
+    if cluster is None and len(names) == 1:
+        return names[0]
+    there = f"there are {', '.join(names)}" if names else "there is none: write pillar/clusters/<cluster>.sls first"
+    if cluster is None:
+        raise VerbError(f"cluster: must be named; {there}")
+    if cluster not in names:
+        raise VerbError(f"cluster: {cluster!r} has no settings in pillar/clusters; {there}")
+    return cluster
+
+
+def validate(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Check settings, map and profiles of one cluster or all. Raises InvalidError with every problem."""
+    names = inputs.clusters(opts) if cluster is None else [choose(opts, cluster)]
+    problems: list[str] = [] if names else ["pillar/clusters: there are no settings; write <cluster>.sls"]
+    for name in names:
+        with _collecting(problems):
+            inputs.checked(opts, name)
+    if problems:
+        raise InvalidError(dict.fromkeys(problems))
+    return {"clusters": names}
+
+
+@contextlib.contextmanager
+def _collecting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InvalidError as error:
+        problems += error.problems
+
+
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """What is to be done for a cluster, what it waits for, and what there is."""
+
+    cluster: str
+    steps: list[Step]
+    waiting: list[str]
+    nodes: list[dict[str, Any]]
+    api: bool
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the cluster is as it should be."""
+        return not self.steps and not self.waiting
+
+
+def look(opts: Mapping[str, Any], cluster: str | None) -> Situation:
+    """Look at a cluster, without changing it. Raises InvalidError and what cannot be reached."""
+    found = Cluster(opts, choose(opts, cluster))
+    seen = found.observer().look()
+    desired, observed = seen.desired, seen.observed
+    nodes = []
+    for node in desired.nodes:
+        facts = observed.minions.get(node.id)
+        nodes.append(
+            {
+                "name": node.id,
+                "server": observed.servers.get(node.id, "missing"),
+                "minion": "connected" if facts else "silent",
+                "converged": bool(facts and facts.revision == desired.revisions[node.id]),
+                "kubernetes": _kubernetes(node, observed.ready),
+            }
+        )
+    return Situation(found.name, make_plan(desired, observed), make_waiting(desired, observed), nodes, observed.api)
+
+
+def _kubernetes(node: naming.Node, ready: Mapping[str, bool] | None) -> str:
+    if node.role == naming.GATEWAY:
+        return "-"
+    if ready is None:
+        return "unknown"
+    return {True: "Ready", False: "NotReady", None: "not joined"}[ready.get(node.id)]
+
+
+def reconcile(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Bring a cluster to what it should be, here and now, or leave it to the reconciler that is at it."""
+    name = choose(opts, cluster)
+    inputs.checked(opts, name)
+    wakeups.Inbox(Store.of(opts, name)).put(name, "an operator asked")
+    outcome = run_reconciler(opts, name)
+    if outcome is None:
+        return {"cluster": name, "busy": True, "ready": False, "steps": [], "waiting": []}
+    steps = [step.description for step in outcome.steps]
+    return {"cluster": name, "busy": False, "ready": outcome.ready, "steps": steps, "waiting": outcome.waiting}
+
+
+def enqueue(opts: Mapping[str, Any], subject: object, reason: object) -> dict[str, Any]:
+    """Have a cluster looked at.
+
+    subject: one of its minion ids, or its name. It comes from events: what names no cluster with settings is ignored.
+    """
+    node = naming.parse(subject) if isinstance(subject, str) else None
+    name = node.cluster if node else subject
+    if not isinstance(name, str) or name not in inputs.clusters(opts):
+        return {"cluster": None}
+    wakeups.enqueue(opts, Store.of(opts, name), str(subject), str(reason))
+    return {"cluster": name}
+
+
+def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
+    """Have every cluster looked at that is not known to be as it should be, or was not looked at for minutes.
+
+    One without servers or wishes is left alone: nothing was asked for yet.
+    """
+    now = time.time() if now is None else now
+    looked = []
+    for name in inputs.clusters(opts):
+        store = Store.of(opts, name)
+        state = store.read("state.json")
+        started = state is not None or store.read("infra.json") is not None or not wakeups.Inbox(store).is_empty()
+        settled = state is not None and state["ready"] and now - state["time"] < SETTLED_LOOK
+        if started and not settled and not wakeups.is_held(store):
+            wakeups.enqueue(opts, store, name, "sweep")
+            looked.append(name)
+    return {"clusters": looked}
+
+
+def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Return what there is, what is wrong, and what happens next."""
+    situation = look(opts, cluster)
+    store = Store.of(opts, situation.cluster)
+    failures = store.read("attempts.json") or {}
+    return {
+        "cluster": situation.cluster,
+        "ready": situation.ready,
+        "api": situation.api,
+        "nodes": situation.nodes,
+        "reconciling": wakeups.is_held(store),
+        "next": [words(step) for step in situation.steps],
+        "waiting": situation.waiting,
+        "failed": {name: f"{kept['count']} times, last: {kept['why']}" for name, kept in sorted(failures.items())},
+    }
+
+
+def words(step: Step) -> str:
+    """Return a step in words."""
+    return f"{step.description} (not yet: {step.held})" if step.held else step.description
+
+
+def wait(
+    opts: Mapping[str, Any], cluster: str | None, seconds: float, poll: float = 1
+) -> Iterator[dict[str, Any] | None]:
+    """Yield what happens to a cluster until it is as it should be; None when nothing happens for a moment.
+
+    Raises VerbError after `seconds`, with what is still missing.
+    """
+    name = choose(opts, cluster)
+    inputs.checked(opts, name)
+    store = Store.of(opts, name)
+    begun = time.time()
+    entries = History(store).follow()
+    enqueue(opts, name, "an operator waits")
+    while True:
+        entry = next(entries)
+        yield entry
+        if entry is not None:
+            continue
+        state = store.read("state.json") or {}
+        if state.get("ready") and state["time"] >= begun and not wakeups.is_held(store):
+            return
+        if time.time() - begun > seconds:
+            missing = [*state.get("waiting", []), *(step["description"] for step in state.get("steps", []))]
+            raise VerbError(
+                f"{name} is not ready after {seconds:.0f} seconds. Still missing:\n"
+                + "\n".join(f"- {sentence}" for sentence in missing or ["the first look has not ended"])
+            )
+        time.sleep(poll)
+
+
+def kubeconfig(opts: Mapping[str, Any], cluster: str | None, path: str | None) -> dict[str, Any]:
+    """Write the cluster's kubeconfig to a file that only its owner can read; return where it is."""
+    name = choose(opts, cluster)
+    store = Store.of(opts, name)
+    text = store.read_text(access.KUBECONFIG)
+    if text is None:
+        raise VerbError(f"{name} has no kubeconfig yet: its control plane is not up; see salt-run managed_k8s.status")
+    if path is None:
+        return {"path": str(access.kubeconfig(store))}
+    target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise VerbError(f"path: folder {target.parent} does not exist; make it, or choose another")
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.rename(target)
+    return {"path": str(target)}
+
+
+def infra(opts: Mapping[str, Any], cluster: str | None, test: bool) -> dict[str, Any]:
+    """Make the cluster's network, security groups, virtual IP; with `test` only say what would be made."""
+    from managed_k8s.cloud import infra as infrastructure
+
+    found = Cluster(opts, choose(opts, cluster))
+    if test:
+        return {
+            "cluster": found.name,
+            "changes": infrastructure.plan(found.cloud.connection, found.name, found.settings),
+        }
+    changes: list[str] = []
+    made = infrastructure.ensure(found.cloud.connection, found.name, found.settings, changes.append)
+    kept = found.store.read("infra.json") or {}
+    found.store.write("infra.json", {**kept, **made})
+    return {"cluster": found.name, "changes": changes, **made}
+
+
+def smoke(opts: Mapping[str, Any], cluster: str | None, report: Any) -> dict[str, Any]:
+    """Run the smoke test now; `report` gets each check as it ends."""
+    from managed_k8s.kube import smoke as checks
+
+    found = Cluster(opts, choose(opts, cluster))
+    if not access.is_good(found.store):
+        raise VerbError(f"{found.name} has no kubeconfig yet; see salt-run managed_k8s.status")
+    done = checks.run(found.kube.connect(), found.settings, report)
+    return {
+        "cluster": found.name,
+        "ok": all(check.ok for check in done),
+        "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail, "seconds": c.seconds} for c in done],
+    }
+
+
+def doomed(opts: Mapping[str, Any], cluster: str | None) -> tuple[Cluster, list[str]]:
+    """Return what destroy() removes, in words."""
+    found = Cluster(opts, choose(opts, cluster))
+    from managed_k8s.cloud import infra as infrastructure
+
+    return found, [
+        *infrastructure.destroy_plan(found.cloud.connection, found.name),
+        f"everything kept in {found.store.folder}: keys, kubeconfig, history",
+    ]
+
+
+def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]:
+    """Remove a cluster: servers, infrastructure, credentials, minion keys, and what is kept about it."""
+    import shutil
+
+    from managed_k8s.cloud import infra as infrastructure
+
+    # A reconciler that is at work would bring back what is removed.
+    with wakeups.lock(found.store).acquire(timeout=600):
+        conn = found.cloud.connection
+        names = sorted({*found.cloud.servers(), *(node.id for node in found.nodes)})
+        infrastructure.destroy(conn, found.name, say)
+        for name in names:
+            _forget_key(opts, name)
+        shutil.rmtree(found.store.folder)
+    return {"cluster": found.name, "removed": names}
+
+
+def _forget_key(opts: Mapping[str, Any], name: str) -> None:
+    import salt.key
+
+    keys = salt.key.Key(dict(opts))
+    keys.delete_key(name)

@@ -1,0 +1,110 @@
+"""Telling the reconciler to look: notes in the cluster's store, and the lock that makes it one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from managed_k8s import checkout
+from managed_k8s.store import Store
+
+# A look serves all notes, so more of them than this say nothing new.
+_MOST = 100
+
+
+class Inbox:
+    """The notes that nobody acted on yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._folder = store.path("wakeups/note").parent
+
+    def put(self, subject: str, reason: str) -> None:
+        """Leave a note.
+
+        subject: a node or the cluster. reason: a few words; they come from events, so only their beginning is kept.
+        """
+        if sum(1 for _ in self._folder.iterdir()) >= _MOST:
+            return
+        words = "".join(character for character in reason if character.isprintable())[:200]
+        name = f"{time.time():.6f}-{uuid.uuid4().hex}"
+        part = self._folder / f".{name}"
+        part.touch(mode=0o600)
+        part.write_text(json.dumps({"id": subject, "reason": words}))
+        part.rename(self._folder / name)
+
+    def take(self) -> list[dict[str, str]]:
+        """Return the notes, oldest first, and remove them."""
+        notes = []
+        for file in self._files():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                notes.append(json.loads(file.read_text()))
+            file.unlink(missing_ok=True)
+        return notes
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to act on."""
+        return not self._files()
+
+    def _files(self) -> list[Path]:
+        return sorted(file for file in self._folder.iterdir() if not file.name.startswith("."))
+
+
+def lock(store: Store) -> filelock.FileLock:
+    """Return the lock of a cluster's reconciler: one of the kernel's, so it dies with its process."""
+    return filelock.FileLock(store.path("reconcile.lock"), mode=0o600)
+
+
+def is_held(store: Store) -> bool:
+    """Tell whether a reconciler is at work."""
+    try:
+        with lock(store).acquire(blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def enqueue(opts: Mapping[str, Any], store: Store, subject: str, reason: str) -> None:
+    """Leave a note, and start a reconciler unless one is at work; it looks again before it ends."""
+    Inbox(store).put(subject, reason)
+    if not is_held(store) and not _starts(store):
+        start(opts, store)
+
+
+def _starts(store: Store) -> bool:
+    """Tell whether somebody started one a moment ago: at first, all minions of a cluster come up at once."""
+    stamp = store.path("reconcile.started")
+    with contextlib.suppress(FileNotFoundError):
+        if 0 <= time.time() - stamp.stat().st_mtime < 3:
+            return True
+    stamp.touch(mode=0o600)
+    return False
+
+
+def start(opts: Mapping[str, Any], store: Store) -> None:
+    """Start a reconciler of its own process and session: it outlives who asked for it."""
+    log = store.path("reconcile.log")
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    command = [sys.executable, "-m", "managed_k8s.reconcile", _configuration(opts), store.cluster]
+    with os.fdopen(handle, "ab") as output:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=checkout.root(opts),
+            start_new_session=True,
+        )
+
+
+def _configuration(opts: Mapping[str, Any]) -> str:
+    return str(opts["conf_file"])

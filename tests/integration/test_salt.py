@@ -1,0 +1,167 @@
+"""Events, jobs, pillar and runner on a real Salt master with real minions."""
+
+import json
+import shutil
+
+import pytest
+import salt.utils.event
+
+from managed_k8s import verbs, wakeups
+from managed_k8s.history import History
+from managed_k8s.jobs import JobError, SaltJobs
+from managed_k8s.store import Store
+from managed_k8s.wakeups import Inbox
+from tests.integration.conftest import MINIONS, ONE, OTHER, SETTINGS, eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def jobs(running):
+    made = SaltJobs(running.opts)
+    eventually(lambda: len(made.accepted("rehearsal")) + len(made.accepted("stranger")) == len(MINIONS), 90)
+    eventually(lambda: set(made.ask(MINIONS, "test.ping", limit=5)) == set(MINIONS), 60)
+    return made
+
+
+def test_clusters_do_not_see_each_others_minions(jobs):
+    assert jobs.accepted("rehearsal") == ["rehearsal-gateway-1", "rehearsal-master-1"]
+    assert jobs.accepted("stranger") == ["stranger-worker-1"]
+
+
+def test_a_job_answers_and_says_why_it_failed(jobs):
+    assert jobs.run("rehearsal-master-1", "test.echo", "hello", limit=30) == "hello"
+    with pytest.raises(JobError, match=r"rehearsal-master-1: test.exception: [^$]*it broke"):
+        jobs.run("rehearsal-master-1", "test.exception", "it broke", limit=30)
+    with pytest.raises(JobError, match="does not know rehearsal-worker-7"):
+        jobs.run("rehearsal-worker-7", "test.ping", limit=30)
+    with pytest.raises(JobError, match="within 2 seconds"):
+        jobs.run("rehearsal-master-1", "test.sleep", 6, limit=2)
+
+
+def test_a_minion_that_does_not_know_us_yet_learns_the_functions(jobs):
+    answers = jobs.ask(["rehearsal-master-1"], "saltutil.sync_modules", limit=60)
+    assert answers["rehearsal-master-1"].ok
+    facts = jobs.run("rehearsal-master-1", "managed_k8s_node.facts", limit=30)
+    assert facts["kubeadm"] in ("none", "partial", "initialised", "joined")
+
+
+def test_secrets_reach_only_the_minion_they_are_for(running, jobs):
+    demo, other = Store(running.state, "rehearsal"), Store(running.state, "stranger")
+    demo.write("joins/rehearsal-master-1.json", {"token": "demo token"})
+    other.write("joins/stranger-worker-1.json", {"token": "other token"})
+    try:
+        pillars = {name: jobs.run(name, "pillar.items", limit=30)["managed_k8s"] for name in MINIONS}
+    finally:
+        demo.remove("joins/rehearsal-master-1.json")
+        other.remove("joins/stranger-worker-1.json")
+    assert pillars["rehearsal-master-1"]["secrets"]["join"] == {"token": "demo token"}
+    assert pillars["rehearsal-master-1"]["secrets"]["encryption"]
+    assert pillars["stranger-worker-1"]["secrets"] == {"join": {"token": "other token"}}
+    assert pillars["rehearsal-gateway-1"]["secrets"] == {}
+    assert "rehearsal" not in json.dumps(pillars["stranger-worker-1"]).replace("rehearsal.sls", "")
+
+
+def test_validates_from_the_checkout(running):
+    done = running.run("salt-run", "managed_k8s.validate", "rehearsal")
+    assert done.stdout.strip() == "Settings, cluster.map and profiles are in order: rehearsal."
+    assert done.returncode == 0
+
+
+def test_wrong_input_is_one_message_and_an_exit_code(running):
+    settings = running.root / "pillar" / "clusters" / "rehearsal.sls"
+    text = settings.read_text()
+    try:
+        settings.write_text(text.replace("external_network:", "extrnal_network:") + "  kubernetes:\n    cni: calico\n")
+        done = running.run("salt-run", "managed_k8s.validate", "rehearsal")
+    finally:
+        settings.write_text(text)
+    assert done.returncode == 1
+    assert "did you mean external_network?" in done.stderr
+    assert "'calico' is not one of flannel, none" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_wrong_arguments_are_told_too(running):
+    done = running.run("salt-run", "managed_k8s.plan", "a", "b", "c")
+    assert done.returncode == 1
+    assert "too many positional arguments" in done.stderr
+
+
+def test_programs_get_data(running):
+    done = running.run("salt-run", "--out=json", "managed_k8s.validate", "nobody")
+    assert done.returncode == 1
+    assert "nobody" in json.loads(done.stdout)["error"]
+
+
+def test_other_programs_work_from_the_checkout(running):
+    listed = running.run("salt-key", "-L")
+    assert all(name in listed.stdout for name in MINIONS)
+    providers = running.run("salt-cloud", "--list-providers")
+    assert "openstack" in providers.stdout
+    assert providers.returncode == 0
+
+
+@pytest.fixture
+def held(running):
+    """What is noted while the reconcilers' locks are held, as they are throughout."""
+    found = {name: Inbox(Store(running.state, name)) for name in (ONE, OTHER)}
+    for inbox in found.values():
+        inbox.take()
+    return found
+
+
+def fire(running, data, tag):
+    with salt.utils.event.get_master_event(running.opts, running.opts["sock_dir"], listen=False) as event:
+        event.fire_event(data, tag)
+
+
+def test_a_minion_that_comes_up_makes_its_cluster_looked_at(running, jobs, held):
+    jobs.run("rehearsal-master-1", "event.send", "salt/minion/rehearsal-master-1/start", limit=30)
+    (note,) = eventually(held["rehearsal"].take)
+    assert note == {"id": "rehearsal-master-1", "reason": "minion started"}
+    assert held["stranger"].is_empty()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"id": "x"},
+        {"id": "nobody-worker-1"},
+        {"id": ["rehearsal-worker-1"]},
+        {"id": "rehearsal-worker-1\n- runner.cmd.run: touch"},
+        {"id": "../../etc-worker-1"},
+        {"id": '{{ salt["cmd.run"]("touch /tmp/forged") }}'},
+    ],
+)
+def test_odd_events_do_nothing(running, held, data):
+    fire(running, data, "salt/minion/x/start")
+    fire(running, {"id": "rehearsal-worker-1"}, "salt/minion/rehearsal-worker-1/start")
+    notes = []
+    eventually(lambda: notes.extend(held["rehearsal"].take()) or notes)
+    assert [note["id"] for note in notes] == ["rehearsal-worker-1"]
+    assert held["stranger"].is_empty()
+    assert {folder.name for folder in (running.state / "managed_k8s").iterdir()} == {"rehearsal", "other"}
+
+
+def test_a_server_that_is_gone_makes_its_cluster_looked_at(running, held):
+    fire(running, {"name": "stranger-worker-1"}, "salt/cloud/stranger-worker-1/destroyed")
+    assert eventually(held["stranger"].take)[0]["id"] == "stranger-worker-1"
+    assert held["rehearsal"].is_empty()
+
+
+def test_a_reconciler_refuses_wrong_input_and_says_so(running):
+    """No server in cluster.map is of the other cluster: it says so in the cluster's history, and ends."""
+    store = Store(running.state, "third")
+    settings = running.root / "pillar" / "clusters" / "third.sls"
+    settings.write_text(SETTINGS)
+    try:
+        verbs.enqueue(running.opts, "third-worker-1", "a test")
+        (entry,) = eventually(lambda: History(store).last(1), 60)
+    finally:
+        settings.unlink()
+    assert entry["what"] == "refused"
+    assert "third has no gateway" in entry["reason"]
+    eventually(lambda: not wakeups.is_held(store))
+    shutil.rmtree(store.folder)

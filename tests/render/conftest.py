@@ -1,0 +1,159 @@
+"""Rendering the states as a minion does, but with every undefined name an error."""
+
+import dataclasses
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import salt.utils.jinja
+import yaml
+
+from managed_k8s import naming, settings
+
+ROOT = Path(__file__).parent.parent.parent
+TREE = ROOT / "salt"
+SUMS = dict.fromkeys(("bin/kubelet", "bin/kubeadm", "bin/containerd", "bin/runc", "cni/flannel"), "0" * 64)
+IMAGE = {"archive": "images/pause.tar", "reference": "registry.k8s.io/pause:3.10.2", "digest": "sha256:1"}
+
+
+def load_module(name: str, pillar: dict[str, Any]) -> Any:
+    """Load an execution module as Salt does: with its names put into it."""
+    spec = importlib.util.spec_from_file_location(f"face_{name}", ROOT / "_modules" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    vars(module).update(__pillar__=pillar, __salt__={}, __opts__={}, __grains__={})
+    return module
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """One minion in one situation."""
+
+    role: str
+    masters: int = 3
+    gateways: int = 2
+    changes: tuple[tuple[str, str, object], ...] = ()
+    ca: str | None = None
+    public: str | None = "203.0.113.9"
+
+    def __str__(self) -> str:
+        words = [self.role, f"{self.masters}m{self.gateways}g", *("ca" for _ in [0] if self.ca)]
+        return "-".join([*words, *(f"{key}={value}" for _, key, value in self.changes)])
+
+    def pillar(self) -> dict[str, Any]:
+        """Return the pillar that the Salt master would give."""
+        content: dict[str, Any] = {
+            "openstack": {"cloud": "c", "external_network": "e"},
+            "artifacts": {"url": "http://mirror.example"},
+            "container_runtime": {},
+            "gateway": {},
+            "kubernetes": {},
+        }
+        for table, key, value in self.changes:
+            content[table][key] = value
+        complete = settings.complete({"managed_k8s": content}, "test")
+        masters = {f"demo-master-{n}": f"10.30.0.{20 + n}" for n in range(1, self.masters + 1)}
+        gateways = {f"demo-gateway-{n}": f"10.30.0.{10 + n}" for n in range(1, self.gateways + 1)}
+        found: dict[str, Any] = {
+            "cluster": "demo",
+            "role": self.role,
+            "name": f"demo-{self.role}-1",
+            "revision": "f" * 64,
+            "settings": complete,
+            "virtual_ip": "10.30.0.5",
+            "public_address": self.public,
+            "gateways": gateways,
+            "masters": masters,
+            "ca": self.ca,
+            "debian": {"url": "http://mirror.example/debian", "key_sha256": "1" * 64},
+            "secrets": {},
+        }
+        if self.role != naming.GATEWAY:
+            found |= {
+                "artifacts": {"base": "http://mirror.example/kubernetes/1.36.3", "sums": SUMS},
+                "images": [IMAGE],
+                "sandbox_image": IMAGE["reference"],
+                "secrets": {"join": None},
+            }
+        if self.role == naming.MASTER:
+            found["secrets"]["encryption"] = "c2VjcmV0" * 4
+        return {"managed_k8s": found}
+
+
+ROLES = [Case(role) for role in naming.ROLES]
+GATEWAYS = [Case(naming.GATEWAY, masters=n, gateways=g) for n, g in itertools.product((0, 1, 3, 5), (1, 2, 3))]
+OTHERS = [
+    Case(naming.GATEWAY, ca="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"),
+    Case(naming.GATEWAY, changes=(("gateway", "advertisement_interval", 1),)),
+    Case(naming.MASTER, public=None),
+    Case(naming.MASTER, changes=(("kubernetes", "version", "1.37.2"), ("kubernetes", "cni", "none"))),
+    Case(naming.MASTER, changes=(("kubernetes", "kubelet", {"failSwapOn": False}),)),
+    Case(naming.MASTER, changes=(("kubernetes", "pod_security", "restricted"),)),
+    Case(naming.WORKER, changes=(("container_runtime", "cgroup_driver", "cgroupfs"),)),
+    Case(naming.WORKER, changes=(("artifacts", "debian", False),)),
+]
+CASES = [*ROLES, *GATEWAYS, *OTHERS]
+
+
+class Tree:
+    """The state tree for one minion."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.pillar = case, case.pillar()
+        self.node = load_module("managed_k8s_node", self.pillar)
+        self.node.interface = lambda: "ens3"
+        self.environment = jinja2.Environment(  # noqa: S701 (nothing here is HTML)
+            undefined=jinja2.StrictUndefined,
+            loader=jinja2.FileSystemLoader(TREE),
+            extensions=["jinja2.ext.do", salt.utils.jinja.SerializerExtension],
+        )
+
+    def render(self, name: str, **context: object) -> str:
+        """Return a file's text as the minion gets it."""
+        functions = {
+            f"managed_k8s_node.{key}": value for key, value in vars(self.node).items() if not key.startswith("_")
+        }
+        return self.environment.get_template(name).render(
+            pillar=self.pillar,
+            salt=functions,
+            grains={},
+            opts={"id": self.case.pillar()["managed_k8s"]["name"]},
+            **context,
+        )
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Return every state that the minion's role includes: id -> declaration."""
+        found: dict[str, dict[str, Any]] = {}
+        for sls in self.included(self.case.role, []):
+            content = yaml.safe_load(self.render(sls)) or {}
+            content.pop("include", None)
+            assert not found.keys() & content.keys(), "one id twice"
+            found |= content
+        return found
+
+    def included(self, sls: str, seen: list[str]) -> list[str]:
+        """Return the files of an SLS and of all that it includes."""
+        path = sls.replace(".", "/")
+        file = f"{path}/init.sls" if (TREE / path / "init.sls").is_file() else f"{path}.sls"
+        if file not in seen:
+            seen.append(file)
+            for other in (yaml.safe_load(self.render(file)) or {}).get("include", ()):
+                self.included(other, seen)
+        return seen
+
+
+@pytest.fixture(params=CASES, ids=str)
+def tree(request):
+    return Tree(request.param)
+
+
+@pytest.fixture
+def of():
+    return lambda role, **changes: Tree(Case(role, **changes))

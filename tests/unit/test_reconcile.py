@@ -1,0 +1,271 @@
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from managed_k8s import model, reconcile, wakeups
+from managed_k8s.history import History
+from managed_k8s.model import Desired, Facts, Marker, Observed, Step
+from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.observe import Look
+from managed_k8s.store import Store
+
+NODES = (Node("demo", GATEWAY, 1), *(Node("demo", MASTER, n) for n in (1, 2, 3)), Node("demo", WORKER, 1))
+DESIRED = Desired("demo", NODES, {node.id: "current" for node in NODES}, "resources", "smoke")
+FRESH = Facts(None, model.NONE, False)
+
+
+class Cluster:
+    """A cluster that does what steps say."""
+
+    def __init__(self, fails=()):
+        names = [node.id for node in NODES]
+        self.observed = Observed(dict.fromkeys(names, "ACTIVE"), dict.fromkeys(names, FRESH))
+        self.done, self.fails = [], list(fails)
+        self.masters_at_once, self.most_masters = 0, 0
+        self._lock = threading.Lock()
+
+    # Observer
+
+    def look(self):
+        return Look(DESIRED, self.observed)
+
+    def forget(self, minions):
+        pass
+
+    # Executor
+
+    def clean(self):
+        pass
+
+    def run(self, step, look):
+        master = step.kind == model.INIT or (step.kind == model.JOIN and "master" in step.node)
+        with self._lock:
+            self.masters_at_once += master
+            self.most_masters = max(self.most_masters, self.masters_at_once)
+        time.sleep(0.01)
+        with self._lock:
+            self.masters_at_once -= master
+            if step.id in self.fails:
+                self.fails.remove(step.id)
+                raise RuntimeError("it did not work")
+            self.done.append(step.id)
+            getattr(self, f"_{step.kind}")(step.node)
+
+    def _facts(self, name, **changes):
+        facts = dataclasses.replace(self.observed.minions[name], **changes)
+        self._set(minions={**self.observed.minions, name: facts})
+
+    def _set(self, **changes):
+        self.observed = dataclasses.replace(self.observed, **changes)
+
+    def _converge(self, name):
+        self._facts(name, revision="current")
+
+    def _init(self, name):
+        self._facts(name, kubeadm=model.INITIALISED, etcd_data=True)
+        self._set(marker=Marker(name, finished=True), api=True)
+
+    def _access(self, name):
+        self._set(access=True, ready={name: True}, etcd=True)
+
+    def _join(self, name):
+        self._facts(name, kubeadm=model.JOINED)
+        self._set(ready={**self.observed.ready, name: True})
+
+    def _addons(self, name):
+        self._set(addons=True)
+
+    def _resources(self, name):
+        self._set(resources="resources")
+
+    def _smoke(self, name):
+        self._set(smoke="smoke")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path, "demo")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(reconcile, "SETTLE", 0.02)
+    monkeypatch.setattr(reconcile, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(reconcile, "_LOCK_WAIT", 0.1)
+
+
+def reconciler(store, cluster, patience=1.0):
+    return reconcile.Reconciler(store, cluster, cluster, History(store), patience, poll=0.05)
+
+
+def test_from_fresh_servers_to_a_ready_cluster(store):
+    cluster = Cluster()
+    outcome = reconcile.reconcile(store, lambda: reconciler(store, cluster))
+    assert outcome.ready
+    assert len(cluster.done) == len(set(cluster.done)) == 5 + 1 + 1 + 3 + 3
+    assert cluster.done[-1] == "smoke"
+    assert cluster.most_masters == 1
+    assert store.read("state.json")["ready"]
+    events = [(entry["subject"], entry["what"]) for entry in History(store).last(100)]
+    assert ("demo-master-1", "initialised") in events
+    assert events[-1] == ("cluster", "ready")
+
+
+def test_what_failed_is_tried_again_and_the_rest_goes_on(store):
+    cluster = Cluster(fails=["join:demo-master-2", "addons", "converge:demo-worker-1"])
+    assert reconcile.reconcile(store, lambda: reconciler(store, cluster)).ready
+    failed = [entry for entry in History(store).last(100) if entry["what"] == "failed"]
+    assert len(failed) == 3
+    assert all("it did not work" in entry["reason"] and "To do:" in entry["reason"] for entry in failed)
+    assert store.read("attempts.json") == {}
+
+
+def test_what_keeps_failing_is_left_alone_for_longer_each_time(store):
+    step = Step("addons", model.ADDONS, "", "apply")
+    attempts = reconcile.Attempts(store)
+    pauses = []
+    for _ in range(20):
+        attempts.failed(step, "no")
+        pauses.append(round(attempts.until(step) - time.time(), 1))
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= 600
+    assert reconcile.Attempts(store).until(step) == attempts.until(step), "the next run knows"
+
+
+def test_it_ends_when_nothing_moves(store):
+    cluster = Cluster()
+    minions = {name: facts for name, facts in cluster.observed.minions.items() if name != "demo-worker-1"}
+    cluster.observed = dataclasses.replace(cluster.observed, minions=minions)
+    outcome = reconcile.reconcile(store, lambda: reconciler(store, cluster, patience=0.2))
+    assert not outcome.ready
+    assert [step.id for step in outcome.steps] == ["smoke"]
+    assert "demo-worker-1" in outcome.waiting[0]
+
+
+def test_a_look_that_fails_is_no_end(store):
+    cluster = Cluster()
+    errors = [OSError("the cloud is away")] * 2
+    look = cluster.look
+
+    def flaky():
+        if errors:
+            raise errors.pop()
+        return look()
+
+    cluster.look = flaky
+    assert reconcile.reconcile(store, lambda: reconciler(store, cluster)).ready
+    assert "the cloud is away" in History(store).last(100)[0]["reason"]
+
+
+def test_a_note_wakes_it_while_it_waits(store):
+    cluster = Cluster()
+    absent = cluster.observed.minions["demo-worker-1"]
+    minions = {name: facts for name, facts in cluster.observed.minions.items() if name != "demo-worker-1"}
+    cluster.observed = dataclasses.replace(cluster.observed, minions=minions)
+
+    def arrive():
+        cluster._set(minions={**cluster.observed.minions, "demo-worker-1": absent})
+        wakeups.Inbox(store).put("demo-worker-1", "minion started")
+
+    timer = threading.Timer(0.3, arrive)
+    timer.start()
+    assert reconcile.reconcile(store, lambda: reconciler(store, cluster, patience=5)).ready
+    timer.join()
+
+
+def test_a_note_that_comes_at_the_very_end_is_not_lost(store):
+    runs = []
+
+    class Run:
+        def run(self):
+            runs.append(wakeups.Inbox(store).take())
+            if len(runs) == 1:
+                wakeups.Inbox(store).put("demo", "late")
+            return reconcile.Outcome([], [])
+
+    reconcile.reconcile(store, Run)
+    assert [[note["reason"] for note in notes] for notes in runs] == [[], ["late"]]
+
+
+def test_a_second_one_leaves_it_to_the_first(store):
+    with wakeups.lock(store):
+        assert wakeups.is_held(store)
+        assert reconcile.reconcile(store, pytest.fail) is None
+    assert not wakeups.is_held(store)
+
+
+def _hold(root):
+    with wakeups.lock(Store(root, "demo")):
+        time.sleep(60)
+
+
+def test_a_killed_one_gives_the_lock_back(tmp_path, store):
+    process = multiprocessing.get_context("fork").Process(target=_hold, args=(tmp_path,))
+    process.start()
+    while not wakeups.is_held(store):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert reconcile.reconcile(store, lambda: reconciler(store, Cluster())).ready
+
+
+def test_a_step_that_hangs_is_given_up(store, monkeypatch):
+    monkeypatch.setattr(reconcile.execute, "LIMITS", dict.fromkeys(reconcile.execute.LIMITS, 0.05))
+    cluster = Cluster()
+    cluster.run = lambda step, look: time.sleep(1)
+    with pytest.raises(reconcile.OverdueError):
+        reconcile.reconcile(store, lambda: reconciler(store, cluster))
+    assert not wakeups.is_held(store)
+
+
+def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
+    running = Step("join:demo-master-2", model.JOIN, "demo-master-2", "")
+    steps = [
+        Step("join:demo-master-3", model.JOIN, "demo-master-3", ""),
+        Step("converge:demo-master-2", model.CONVERGE, "demo-master-2", ""),
+        Step("join:demo-worker-1", model.JOIN, "demo-worker-1", ""),
+        Step("smoke", model.SMOKE, "", "", needs=("join:demo-master-2",)),
+    ]
+    found = reconcile.startable(steps, [running], time.time(), reconcile.Attempts(store))
+    assert [step.id for step in found] == ["join:demo-worker-1"]
+
+
+def test_every_kind_of_step_has_a_limit_advice_and_an_event():
+    kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
+    for table in (reconcile.DONE, reconcile.execute.LIMITS, reconcile.execute.ADVICE):
+        assert set(table) == kinds
+
+
+def test_notes_are_bounded_and_harmless(store):
+    inbox = wakeups.Inbox(store)
+    for _ in range(200):
+        inbox.put("demo-worker-1", "x\x1b[2J" * 1000)
+    notes = inbox.take()
+    assert len(notes) == 100
+    assert all(len(note["reason"]) <= 200 and "\x1b" not in note["reason"] for note in notes)
+    assert inbox.is_empty()
+
+
+def test_history_is_bounded_and_private(store):
+    history = History(store)
+    for number in range(2100):
+        history.add("cluster", "ready", str(number))
+    history.trim()
+    assert len(history.last(5000)) == 1000
+    assert history.last(1)[0]["reason"] == "2099"
+    assert store.path("history.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_following_shows_what_is_new(store):
+    history = History(store)
+    history.add("cluster", "ready", "old")
+    entries = history.follow()
+    assert next(entries) is None
+    history.add("cluster", "ready", "new")
+    assert next(entries)["reason"] == "new"
+    assert next(entries) is None

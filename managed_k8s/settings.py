@@ -57,7 +57,7 @@ def complete(content: object, source: str) -> Settings:
     if not isinstance(content, dict) or set(content) != {KEY} or not isinstance(content[KEY], dict):
         raise InvalidError([f"{source}: must hold one key, {KEY}:, with the settings below it"])
     # Salt's renderer makes ordered tables of its own.
-    settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
+    settings: Settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
     problems = [*_schema_problems(settings, source)]
     problems = problems or [*_network_problems(settings, source), *_version_problems(settings, source)]
     if problems:
@@ -101,7 +101,7 @@ def _schema_problems(settings: Settings, source: str) -> Iterable[str]:
         yield from (f"{source}: {line}" for line in _describe(error, where))
 
 
-def _describe(error: jsonschema.ValidationError, where: str) -> Iterable[str]:
+def _describe(error: Any, where: str) -> Iterable[str]:
     prefix = f"{where}." if where else ""
     match error.validator:
         case "additionalProperties":

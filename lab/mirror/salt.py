@@ -56,7 +56,7 @@ def _install(environment: Path, packages: Path) -> None:
 
 def _compile(environment: Path) -> None:
     # Here, or every server does it at the first start; by hash, because times in the archive are none.
-    places = ["-s", environment, "-p", TARGET, environment / "lib"]
+    places = ["-s", str(environment), "-p", TARGET, str(environment / "lib")]
     run(environment / "bin/python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *places)
 
 

@@ -7,6 +7,7 @@ however far it came, and corrects what was changed since.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -201,10 +202,8 @@ class Infrastructure:
                 lambda: list(self.conn.network.create_security_group_rules(_bodies(missing, group, groups))),
             )
         for rule in present.keys() - wanted:
-            self._do(
-                f"forbid {rule.words} to {group.name}",
-                lambda rule=rule: self.conn.network.delete_security_group_rule(present[rule]),
-            )
+            delete = functools.partial(self.conn.network.delete_security_group_rule, present[rule])
+            self._do(f"forbid {rule.words} to {group.name}", delete)
 
     def _server_groups(self) -> None:
         present = {group.name: group for group in self.conn.compute.server_groups()}

@@ -7,6 +7,7 @@ however far it came, and corrects what was changed since.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -203,7 +204,7 @@ class Infrastructure:
         for rule in present.keys() - wanted:
             self._do(
                 f"forbid {rule.words} to {group.name}",
-                lambda rule=rule: self.conn.network.delete_security_group_rule(present[rule]),
+                functools.partial(self.conn.network.delete_security_group_rule, present[rule]),
             )
 
     def _server_groups(self) -> None:
@@ -261,7 +262,8 @@ def _rule(rule: Any, roles: Mapping[str, str]) -> rules.Rule:
     remote = roles.get(rule.remote_group_id, rule.remote_group_id) or rule.remote_ip_prefix or "0.0.0.0/0"
     # Neutron names some protocols that were given as numbers.
     protocol = {"vrrp": rules.VRRP, None: "any"}.get(rule.protocol, rule.protocol)
-    return rules.Rule(str(protocol), ports, str(remote))
+    family = f"{rule.ether_type} " if rule.ether_type == "IPv6" else ""
+    return rules.Rule(f"{family}{protocol}", ports, str(remote))
 
 
 def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say = lambda text: None) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def problems(name: str, profile: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _describe(error: jsonschema.ValidationError) -> Iterable[str]:
+def _describe(error: Any) -> Iterable[str]:
     where = ".".join(str(part) for part in error.path)
     prefix = f"{where}." if where else ""
     if error.validator == "additionalProperties":

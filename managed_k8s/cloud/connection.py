@@ -33,12 +33,12 @@ class CloudError(RuntimeError):
 class _Session(keystoneauth1.session.Session):
     """Repeats requests that failed for a moment, but none that could make something twice."""
 
-    def request(self, url: str, method: str, **values: Any) -> Any:  # type: ignore[override]
+    def request(self, url: str, method: str, *arguments: Any, **values: Any) -> Any:
         repeatable = method != "POST" or url.endswith("/auth/tokens")
         values["retriable_status_codes"] = _REFUSED + (_UNKNOWN if repeatable else [])
         values["connect_retries"] = RETRIES if repeatable else 0
         values["status_code_retries"] = RETRIES
-        return super().request(url, method, **values)
+        return super().request(url, method, *arguments, **values)
 
 
 def clouds_files(checkout: Path) -> list[str]:

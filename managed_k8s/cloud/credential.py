@@ -12,6 +12,7 @@ from managed_k8s.cloud.connection import CloudError
 from managed_k8s.store import Store
 
 SSH_KEY = "ssh_key"
+MEMBER = "member"
 
 
 def ensure_ssh_key(conn: Connection, store: Store) -> str:
@@ -63,7 +64,12 @@ def ensure_application_credential(conn: Connection, store: Store) -> dict[str, s
     if found:
         conn.identity.delete_application_credential(user, found)
     made = conn.identity.create_application_credential(
-        user, name=name, description=f"Cloud integration of Kubernetes cluster {store.cluster}", unrestricted=False
+        user,
+        name=name,
+        description=f"Cloud integration of Kubernetes cluster {store.cluster}",
+        unrestricted=False,
+        # No access rules: services that are not set up for them refuse every request, and none says so beforehand.
+        **_roles(conn),
     )
     credential = {
         "id": made.id,
@@ -74,6 +80,13 @@ def ensure_application_credential(conn: Connection, store: Store) -> dict[str, s
     }
     store.write("application_credential.json", credential)
     return credential
+
+
+def _roles(conn: Connection) -> dict[str, list[dict[str, str]]]:
+    """Return the role that is enough, so that an administrator's account does not give its power away."""
+    held = conn.session.auth.get_access(conn.session).role_names
+    # Clouds without the role have another one for the same purpose, which no client can know: all that are held, then.
+    return {"roles": [{"name": MEMBER}]} if MEMBER in held else {}
 
 
 def _ca(conn: Connection) -> str:

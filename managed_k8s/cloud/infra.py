@@ -202,8 +202,10 @@ class Infrastructure:
                 lambda: list(self.conn.network.create_security_group_rules(_bodies(missing, group, groups))),
             )
         for rule in present.keys() - wanted:
-            delete = functools.partial(self.conn.network.delete_security_group_rule, present[rule])
-            self._do(f"forbid {rule.words} to {group.name}", delete)
+            self._do(
+                f"forbid {rule.words} to {group.name}",
+                functools.partial(self.conn.network.delete_security_group_rule, present[rule]),
+            )
 
     def _server_groups(self) -> None:
         present = {group.name: group for group in self.conn.compute.server_groups()}
@@ -260,7 +262,8 @@ def _rule(rule: Any, roles: Mapping[str, str]) -> rules.Rule:
     remote = roles.get(rule.remote_group_id, rule.remote_group_id) or rule.remote_ip_prefix or "0.0.0.0/0"
     # Neutron names some protocols that were given as numbers.
     protocol = {"vrrp": rules.VRRP, None: "any"}.get(rule.protocol, rule.protocol)
-    return rules.Rule(str(protocol), ports, str(remote))
+    family = f"{rule.ether_type} " if rule.ether_type == "IPv6" else ""
+    return rules.Rule(f"{family}{protocol}", ports, str(remote))
 
 
 def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say = lambda text: None) -> dict[str, Any]:

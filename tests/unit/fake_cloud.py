@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 from openstack.block_storage.v3.backup import Backup
 from openstack.block_storage.v3.snapshot import Snapshot
@@ -73,7 +74,8 @@ class Cloud:
     current_user_id = "user"
 
     def __init__(self):
-        self.numbers, self.requests = itertools.count(1), []
+        self.numbers = itertools.count(1)
+        self.requests: list[tuple[str, Any]] = []
         tables = {
             "networks": Network, "subnets": Subnet, "routers": Router, "ports": Port, "ips": FloatingIP,
             "security_groups": SecurityGroup, "security_group_rules": SecurityGroupRule,

@@ -2,12 +2,10 @@
 
 import http.server
 import threading
-import types
 
 import keystoneauth1.exceptions
 import openstack.exceptions
 import pytest
-import tenacity.nap
 
 from managed_k8s.cloud import connection
 from managed_k8s.cloud.connection import CloudError
@@ -20,8 +18,19 @@ clouds:
 """
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Has the codes to answer with, and the methods that it was asked."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Api)
+        self.answers: list[int] = []
+        self.seen: list[str] = []
+
+
 class Api(http.server.BaseHTTPRequestHandler):
-    """Answers with the codes in `answers`, one after another; 0 hangs up."""
+    """Answers with the server's codes, one after another; 0 hangs up."""
+
+    server: Server
 
     def _answer(self):
         self.server.seen.append(self.command)
@@ -42,8 +51,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        server.answers, server.seen = [], []
+    with Server() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -95,7 +103,7 @@ def test_a_final_answer_is_not_asked_for_again(session, api):
 
 
 def test_looks_and_makes_again_until_it_works(monkeypatch):
-    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     outcomes = iter([keystoneauth1.exceptions.ConnectFailure("reset"), keystoneauth1.exceptions.BadGateway(), None])
 
     def action():
@@ -140,4 +148,4 @@ def test_the_environments_file_comes_before_the_checkouts(tmp_path, monkeypatch)
 
 def test_only_what_is_transient_is_repeated():
     assert not connection.is_transient(ValueError())
-    assert not connection.is_transient(types.SimpleNamespace(status_code=404))
+    assert not connection.is_transient(openstack.exceptions.NotFoundException("gone", http_status=404))

@@ -17,7 +17,7 @@ PROFILE = {**GATEWAY, "provider": "openstack:openstack", "profile": "demo-gatewa
 SECRET = "-----BEGIN PRIVATE KEY-----"
 
 
-class Events(list[str]):
+class Events(list[tuple[str, dict[str, str]]]):
     """Stands for the master's event bus."""
 
     def __enter__(self):

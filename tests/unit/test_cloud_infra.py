@@ -46,7 +46,7 @@ def settings(**changed):
 
 
 def test_makes_everything_and_says_where_the_api_is(cloud):
-    said = []
+    said: list[str] = []
     result = infra.ensure(cloud, "demo", SETTINGS, said.append)
     assert EVERYTHING.items() <= cloud.names().items()
     assert result["virtual_ip"] == "10.30.0.5"
@@ -173,7 +173,7 @@ def test_destroy_leaves_nothing_of_the_cluster_and_everything_else(cloud):
     infra.ensure(cloud, "demo", SETTINGS)
     populate(cloud)
     planned = infra.destroy_plan(cloud, "demo")
-    said = []
+    said: list[str] = []
     infra.destroy(cloud, "demo", said.append)
     # Subnets and rules go with the networks and groups they are in.
     ignored = ("subnets", "security_group_rules")

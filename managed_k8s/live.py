@@ -159,17 +159,12 @@ class LiveKube:
         addons.apply(self.connect(), self._objects(found), say)
 
     def resources(self) -> dict[str, str]:
-        """Return the add-ons as files, without the Secrets among them."""
-        import yaml
-
+        """Return the files for ~/.managed_k8s: name -> text, nothing secret."""
         from managed_k8s.cloud import credential
+        from managed_k8s.kube import resources
 
         found = credential.ensure_application_credential(self.cloud.connection, self.store)
-        by_kind: dict[str, list[Any]] = {}
-        for item in self._objects(found):
-            if item["kind"] != "Secret":
-                by_kind.setdefault(item["kind"], []).append(item)
-        return {f"{kind.lower()}.yaml": yaml.safe_dump_all(items, sort_keys=False) for kind, items in by_kind.items()}
+        return resources.files(self.settings, self._objects(found))
 
     def smoke(self, say: Callable[[str], None]) -> list[str]:
         """Run the smoke test; return what failed."""

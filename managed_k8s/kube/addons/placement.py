@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from managed_k8s.kube.addons.manifests import Object, containers, pod
 
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -35,7 +37,7 @@ def spread(workload: Object) -> None:
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": workload["spec"]["selector"],
+            "labelSelector": copy.deepcopy(workload["spec"]["selector"]),
         }
     ]
 

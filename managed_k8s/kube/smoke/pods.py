@@ -17,8 +17,8 @@ _SERVER = (
     "use IO::Socket::INET; $| = 1; "
     f"my $s = IO::Socket::INET->new(LocalPort => {PORT}, Listen => 16, ReuseAddr => 1) or die $!; "
     'print "listening\\n"; '
-    "while (my $c = $s->accept) { my $line = <$c>; "
-    'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello from $ENV{POD}\\n"; close $c }'
+    'while (my $c = $s->accept) { my $line = <$c>; print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello from $ENV{POD}\\n"; '
+    "close $c }"
 )
 # Writes `name ok|failed what` per check; each is tried for a while, as rules for a new service take a moment.
 _CLIENT = f"""

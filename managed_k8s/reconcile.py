@@ -304,9 +304,10 @@ def main(configuration: str, cluster: str) -> None:
     from managed_k8s import live, verbs
 
     opts = salt.config.master_config(configuration)
+    expected: tuple[type[Exception], ...] = (*verbs.errors(), OverdueError)
     try:
         live.reconcile(opts, cluster)
-    except (*verbs.errors(), OverdueError) as error:
+    except expected as error:
         History(Store.of(opts, cluster), opts).add("cluster", "refused", str(error))
         sys.exit(f"{cluster}: {error}")
 

@@ -57,7 +57,7 @@ def complete(content: object, source: str) -> Settings:
     if not isinstance(content, dict) or set(content) != {KEY} or not isinstance(content[KEY], dict):
         raise InvalidError([f"{source}: must hold one key, {KEY}:, with the settings below it"])
     # Salt's renderer makes ordered tables of its own.
-    settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
+    settings: Settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
     problems = [*_schema_problems(settings, source)]
     problems = problems or [*_network_problems(settings, source), *_version_problems(settings, source)]
     if problems:
@@ -106,26 +106,27 @@ def _describe(error: jsonschema.ValidationError, where: str) -> Iterable[str]:
     # Of a failed check jsonschema always sets these; its types say that they may be unset.
     schema: Any = error.schema
     value: Any = error.validator_value
+    instance: Any = error.instance
     match error.validator:
         case "additionalProperties":
             known = list(schema["properties"])
-            for name in sorted(set(error.instance) - set(known), key=str):
+            for name in sorted(set(instance) - set(known), key=str):
                 close = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 yield f"{prefix}{name}: no such setting; {hint}There are {', '.join(known)}"
         case "required":
             for name in value:
-                if name not in error.instance:
+                if name not in instance:
                     rule = schema["properties"][name]
                     yield f"{prefix}{name}: is missing; {rule.get('description', 'a table of settings')}"
         case "format":
-            yield f"{where}: {error.instance!r} {_FORMAT_WORDS[value]}"
+            yield f"{where}: {instance!r} {_FORMAT_WORDS[value]}"
         case "enum":
-            yield f"{where}: {error.instance!r} is not one of {', '.join(map(str, value))}"
+            yield f"{where}: {instance!r} is not one of {', '.join(map(str, value))}"
         case "type":
             kinds = value
             allowed = kinds if isinstance(kinds, str) else " or ".join(kinds)
-            yield f"{where or KEY}: {error.instance!r} must be of type {allowed}"
+            yield f"{where or KEY}: {instance!r} must be of type {allowed}"
         case _:
             yield f"{where}: {error.message}"
 

@@ -103,26 +103,30 @@ def _schema_problems(settings: Settings, source: str) -> Iterable[str]:
 
 def _describe(error: Any, where: str) -> Iterable[str]:
     prefix = f"{where}." if where else ""
+    # Of a failed check jsonschema always sets these; its types say that they may be unset.
+    schema: Any = error.schema
+    value: Any = error.validator_value
+    instance: Any = error.instance
     match error.validator:
         case "additionalProperties":
-            known = list(error.schema["properties"])
-            for name in sorted(set(error.instance) - set(known), key=str):
+            known = list(schema["properties"])
+            for name in sorted(set(instance) - set(known), key=str):
                 close = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 yield f"{prefix}{name}: no such setting; {hint}There are {', '.join(known)}"
         case "required":
-            for name in error.validator_value:
-                if name not in error.instance:
-                    rule = error.schema["properties"][name]
+            for name in value:
+                if name not in instance:
+                    rule = schema["properties"][name]
                     yield f"{prefix}{name}: is missing; {rule.get('description', 'a table of settings')}"
         case "format":
-            yield f"{where}: {error.instance!r} {_FORMAT_WORDS[error.validator_value]}"
+            yield f"{where}: {instance!r} {_FORMAT_WORDS[value]}"
         case "enum":
-            yield f"{where}: {error.instance!r} is not one of {', '.join(map(str, error.validator_value))}"
+            yield f"{where}: {instance!r} is not one of {', '.join(map(str, value))}"
         case "type":
-            kinds = error.validator_value
+            kinds = value
             allowed = kinds if isinstance(kinds, str) else " or ".join(kinds)
-            yield f"{where or KEY}: {error.instance!r} must be of type {allowed}"
+            yield f"{where or KEY}: {instance!r} must be of type {allowed}"
         case _:
             yield f"{where}: {error.message}"
 

@@ -60,9 +60,10 @@ class Salt:
     def prepare(self):
         self.root.mkdir()
         for part in PARTS:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, self.root / part, **(
-                {"symlinks": True} if source.is_dir() else {}))  # fmt: skip
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, self.root / part)
+            else:
+                shutil.copy(ROOT / part, self.root / part)
         (self.root / "salt").mkdir()
         (self.root / "salt" / "_modules").symlink_to("../_modules")
         clusters = self.root / "pillar" / "clusters"

@@ -1,5 +1,6 @@
 import base64
 import stat
+from typing import Any
 
 import pytest
 
@@ -72,8 +73,9 @@ def store(tmp_path):
     return store
 
 
-def executor(store, **answers):
-    return Executor(store, SETTINGS, Cloud(), Jobs(store, answers), Kube())
+def executor(store, **answers) -> Any:
+    parts: list[Any] = [Cloud(), Jobs(store, answers), Kube()]
+    return Executor(store, SETTINGS, *parts)
 
 
 def run(made, kind, node=""):
@@ -186,7 +188,7 @@ def test_smoke_is_passed_only_when_every_check_is(store):
 
 
 def test_resources_go_to_the_images_own_user(store):
-    written = []
+    written: list[Any] = []
     made = executor(store, default_user="/home/debian", put_files=written.append)
     run(made, model.RESOURCES, "demo-master-1")
     assert written == [("/home/debian/.managed_k8s", {"daemonset.yaml": "kind: DaemonSet"})]

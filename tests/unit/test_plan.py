@@ -234,7 +234,7 @@ def test_in_no_world_a_second_etcd_is_made(observed):
 @given(worlds())
 def test_in_every_world_the_plan_is_an_order_of_known_steps(observed):
     steps = plan(CURRENT, observed)
-    seen = set()
+    seen: set[str] = set()
     for step in steps:
         assert set(step.needs) <= seen, "needs come first, so there is no circle"
         assert step.id not in seen
@@ -300,7 +300,7 @@ class World:
     def _join(self, name, fails):
         self.facts(name, kubeadm=model.PARTIAL if fails else model.JOINED, etcd_data="-master-" in name)
         if not fails:
-            self.update(ready={**self.observed.ready, name: True})
+            self.update(ready={**(self.observed.ready or {}), name: True})
 
     def _addons(self, name, fails):
         self.update(addons=not fails)
@@ -309,7 +309,7 @@ class World:
         self.update(resources=None if fails else "resources")
 
     def _smoke(self, name, fails):
-        assert set(self.observed.ready) == {node.id for node in self.want.nodes if node.role != GATEWAY}
+        assert set(self.observed.ready or {}) == {node.id for node in self.want.nodes if node.role != GATEWAY}
         self.update(smoke=None if fails else "smoke")
 
 

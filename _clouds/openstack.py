@@ -244,6 +244,7 @@ def _plan(vm_):
         "keys": {"private": vm_["priv_key"], "public": vm_["pub_key"]},
         "minion": salt.utils.cloud.salt_config_to_yaml(minion),
         "source": _source(vm_),
+        "requirements": salt.config.get_cloud_config_value("minion_requirements", vm_, __opts__, default=None),
     }
 
 

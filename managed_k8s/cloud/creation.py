@@ -62,7 +62,8 @@ def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say
     """Return the server: made, reachable by SSH, with its minion installed.
 
     What this run or an interrupted one made is removed when that fails; a server that was complete is not touched.
-    vm: name, profile, raw (the profile's keys), keys (private, public), minion (its configuration), source (of Salt).
+    vm: name, profile, raw (the profile's keys), keys (private, public), minion (its configuration), source (of Salt),
+    requirements (file for pip, or None).
     Raises CloudError or deploy.DeployError.
     """
     name = vm["name"]
@@ -127,12 +128,20 @@ def files(opts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, str]:
     return {
         "install": (root / "cloud.deploy.d" / "managed-k8s.sh").read_text(),
         "source": "".join(f"{key}={shlex.quote(value)}\n" for key, value in source.items()),
-        "requirements.lock": (root / "lab" / "mirror" / "servers.lock").read_text() if "ARCHIVE" not in source else "",
+        "requirements.lock": _requirements(root, vm) if "ARCHIVE" not in source else "",
         "minion.pem": vm["keys"]["private"],
         "minion.pub": vm["keys"]["public"],
         "minion_master.pub": Path(opts["pki_dir"], "master.pub").read_text(),
         "minion.conf": vm["minion"],
     }
+
+
+def _requirements(root: Path, vm: Mapping[str, Any]) -> str:
+    """Return what pip installs, with hashes: the operator's file, or what the checkout pins."""
+    file = Path(vm["requirements"] or root / "lab" / "mirror" / "servers.lock")
+    if not file.is_file():
+        raise InvalidError([f"minion_requirements: there is no file {file} on the Salt master"])
+    return file.read_text()
 
 
 def _gateways(conn: Connection, prefix: str) -> list[tuple[Any, str]]:

@@ -78,7 +78,7 @@ def _is_network(value: object) -> bool:
 # Keys of salt-cloud itself and of the provider, which a profile may override.
 SALTS = {
     "provider", "driver", "profile", "name", "minion", "grains", "deploy", "extends", "cloud", "keysize", "requires",
-    "minion_archive", "minion_archive_sha256", "minion_index_url",
+    "minion_archive", "minion_archive_sha256", "minion_index_url", "minion_requirements",
 }  # fmt: skip
 
 

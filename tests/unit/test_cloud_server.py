@@ -7,6 +7,7 @@ import pytest
 from managed_k8s import naming
 from managed_k8s.cloud import creation, credential, deploy, infra, server, servers
 from managed_k8s.cloud.connection import CloudError
+from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
 from tests.unit.fake_cloud import Cloud
 from tests.unit.test_cloud_infra import SETTINGS
@@ -44,7 +45,7 @@ def vm(name=NAME, raw=GATEWAY, **changed):
     keys = {"private": "PRIVATE KEY", "public": "public key"}
     return {
         "name": name, "profile": "demo-gateway", "raw": raw, "deploy": True, "keys": keys, "minion": "id: x\n",
-        "source": {"ARCHIVE": "http://mirror/salt.tar.gz", "ARCHIVE_SHA256": "0"}, **changed,
+        "requirements": None, "source": {"ARCHIVE": "http://mirror/salt.tar.gz", "ARCHIVE_SHA256": "0"}, **changed,
     }  # fmt: skip
 
 
@@ -185,6 +186,19 @@ def test_sends_the_minion_its_keys_and_those_of_its_master(cloud, opts, monkeypa
     )
     assert sent["source"] == "ARCHIVE=http://mirror/salt.tar.gz\nARCHIVE_SHA256=0\n"
     assert sent["requirements.lock"] == ""
+
+
+def test_without_a_ready_environment_it_sends_what_pip_installs(cloud, opts, monkeypatch, tmp_path):
+    (tmp_path / "lock").write_text("salt==1 --hash=sha256:0\n")
+    sent = {}
+    make(
+        cloud, opts, monkeypatch, lambda routes, files, wait: sent.update(files),
+        source={"INDEX_URL": "http://mirror/simple/"}, requirements=str(tmp_path / "lock"),
+    )  # fmt: skip
+    assert sent["source"] == "INDEX_URL=http://mirror/simple/\n"
+    assert sent["requirements.lock"] == "salt==1 --hash=sha256:0\n"
+    with pytest.raises(InvalidError, match="minion_requirements: there is no file /nowhere"):
+        make(cloud, opts, monkeypatch, source={}, requirements="/nowhere")
 
 
 def test_the_clusters_key_is_made_once_and_is_for_its_owner_only(cloud, opts):

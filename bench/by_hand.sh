@@ -48,7 +48,7 @@ registration() {
   cat <<END
 nodeRegistration:
   kubeletExtraArgs: [{name: cloud-provider, value: external}]
-  imagePullPolicy: IfNotPresent
+  imagePullPolicy: Never  # what kubeadm itself needs is there; the rest is on its way
   ignorePreflightErrors: $ignored
 END
 }

@@ -7,7 +7,6 @@ Everything independent is asked for at once.  What was made is written to the wo
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,7 +170,6 @@ def _write(work: Path, cloud: Any, addresses: dict[str, str], public: dict[str, 
 
 def down(cloud: Any) -> None:
     """Remove everything of this name, whatever is left of it."""
-    network = cloud.network.find_network(CLUSTER)
     servers = [server for server in cloud.compute.servers() if server.name in names()]
     volumes = [volume for volume in cloud.block_storage.volumes() if _ours(volume)]
     _each(servers, lambda server: cloud.compute.delete_server(server, force=True))
@@ -181,14 +179,12 @@ def down(cloud: Any) -> None:
         cloud.block_storage.wait_for_delete(snapshot, interval=1, wait=120)
     _each(volumes, cloud.block_storage.delete_volume)
     _each(cloud.network.ips(description=CLUSTER), cloud.network.delete_ip)
-    router = cloud.network.find_router(CLUSTER)
-    if router and network:
-        for subnet in network.subnet_ids:
-            with contextlib.suppress(openstack.exceptions.NotFoundException):
-                cloud.network.remove_interface_from_router(router, subnet_id=subnet)
-    if router:
+    # An interrupted run leaves parts; several leave several of one name.
+    for router in cloud.network.routers(name=CLUSTER):
+        for port in cloud.network.ports(device_id=router.id, device_owner="network:router_interface"):
+            cloud.network.remove_interface_from_router(router, port_id=port.id)
         cloud.network.delete_router(router)
-    if network:
+    for network in cloud.network.networks(name=CLUSTER):
         mine = [port for port in cloud.network.ports(network_id=network.id) if port.name.startswith(f"{CLUSTER}-")]
         _each(mine, cloud.network.delete_port)
         cloud.network.delete_network(network)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench-lab clean
+.PHONY: help test integration lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -18,6 +18,9 @@ $(VENV)/.installed: requirements.lock
 
 test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests
 	$(BIN)/pytest
+
+integration: $(VENV)/.installed  ## A real Salt master and minions on loopback (needs root)
+	$(BIN)/pytest tests/integration
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -241,7 +241,8 @@ class _Planner:
 
     def _why_no_init(self) -> list[str]:
         if any(self._access()):
-            return []
+            # A master says that it was initialised, and the gateways do not lead to it (yet).
+            return [] if self.observed.api or self.initial else ["the Kubernetes API does not answer yet"]
         holders = sorted(name for name in self._possible_masters() if self._may_hold_data(name))
         if holders:
             return [

@@ -220,6 +220,9 @@ def scene(opts: Mapping[str, Any], cluster: str | None, entries: Sequence[Mappin
     """
     store = Store.of(opts, choose(opts, cluster))
     state, attempts = store.read(STATE) or {}, store.read("attempts.json") or {}
+    if "servers" not in state:
+        # A reconciler of an older tree wrote it.
+        state = {}
     return Scene(store.cluster, state, attempts, entries, wakeups.is_held(store), time.time())
 
 

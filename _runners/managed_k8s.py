@@ -79,6 +79,10 @@ def _arguments(function, args, kwargs):
     return bound.args
 
 
+def _line(entry):
+    return _escape(picture.line(entry))
+
+
 def _bullets(sentences):
     return [f"  - {_escape(sentence)}" for sentence in sentences]
 
@@ -196,7 +200,7 @@ def wait(cluster=None, timeout=3600):
     else:
         for entry in verbs.wait(__opts__, cluster, limit):
             if entry is not None:
-                _print(picture.line(entry))
+                _print(_line(entry))
     seconds = round(time.monotonic() - begun, 1)
     found = verbs.reach(__opts__, cluster)
     _print(f"{found['cluster']} is ready.", *map(_escape, ways.sentences(found)))
@@ -218,7 +222,7 @@ def _watch(cluster, limit):
                 continue
             recent.append(entry)
             if entry["what"] in _BAD:
-                live.console.print(f"[red]{picture.line(entry)}[/]", soft_wrap=True)
+                live.console.print(f"[red]{_line(entry)}[/]", soft_wrap=True)
         draw()
 
 
@@ -248,7 +252,7 @@ def events(cluster=None, last=20, follow=True):
     """
     history = History(Store.of(__opts__, verbs.choose(__opts__, cluster)))
     past = history.last(int(last))
-    _print(*map(picture.line, past))
+    _print(*map(_line, past))
     if follow and _for_people():
         _follow(history)
     return {"events": past}, True
@@ -260,7 +264,7 @@ def _follow(history):
             if entry is None:
                 time.sleep(0.5)
             else:
-                _print(picture.line(entry))
+                _print(_line(entry))
     except (KeyboardInterrupt, SystemExit):
         return
 

@@ -53,12 +53,20 @@ def _drawn(scene: Scene, rows: int) -> Iterator[RenderableType]:
         yield Text.from_markup(f"[bold]{escape(scene.cluster)}[/]  the first look has not ended yet")
     else:
         yield _head(scene)
+        yield Text()
         yield _servers(scene, rows)
+        yield Text()
         yield _whole(scene)
         yield from _sentences("Waiting for", state["waiting"])
     if not scene.working and not state.get("ready"):
         yield Text("No reconciler is at work; the next sweep, within a minute, starts one.", style="yellow")
-    yield from (Text.from_markup(line(entry), style="dim", overflow="fold") for entry in scene.entries[-_EVENTS:])
+    if scene.entries:
+        yield Text()
+    # Whole sentences are in managed_k8s.events.
+    yield from (
+        Text(_short(line(entry), 200), style="dim", no_wrap=True, overflow="ellipsis")
+        for entry in scene.entries[-_EVENTS:]
+    )
 
 
 def _head(scene: Scene) -> RenderableType:
@@ -117,39 +125,43 @@ def _running(scene: Scene) -> Sequence[Mapping[str, Any]]:
 
 
 def _activity(scene: Scene, subject: str) -> str:
-    """Return what runs on a server, or for the kind of step that is the cluster's as a whole, and what failed."""
+    """Return what runs on a server, and what failed there."""
     words = [
         f"{_RUNS} {escape(step['kind'])} {duration(scene.now - step['since'])}"
         for step in _running(scene)
-        if subject in (step["node"], step["kind"])
+        if step["node"] == subject
     ]
+    return "; ".join([*words, *_failures(scene, subject)])
+
+
+def _failures(scene: Scene, subject: str) -> list[str]:
+    """Return what failed and is not tried again just now, of a server or of a kind of step."""
     ids = {step["id"] for step in _running(scene)}
-    words += [
-        f"{_FAILED} {escape(kind)} failed {kept['count']} times"
+    return [
+        f"{_FAILED} {escape(kind)} failed ({kept['count']})"
         + (f", again in {duration(kept['until'] - scene.now)}" if kept["until"] > scene.now else "")
         for name, kept in sorted(scene.attempts.items())
         for kind, _, node in [name.partition(":")]
-        if name not in ids and subject in (node, kind)
+        if name not in ids and subject == (node or kind)
     ]
-    return "; ".join(words)
 
 
 def _whole(scene: Scene) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for part in scene.state["parts"]:
-        runs = any(step["kind"] == part["kind"] for step in _running(scene))
-        mark = _DONE if part["done"] else _RUNS if runs else _OPEN
-        table.add_row(mark, escape(part["name"]), _detail(scene, part, runs))
+        since = next((step["since"] for step in _running(scene) if step["kind"] == part["kind"]), None)
+        mark = _DONE if part["done"] else _OPEN if since is None else _RUNS
+        table.add_row(mark, escape(part["name"]), _detail(scene, part, since))
     return table
 
 
-def _detail(scene: Scene, part: Mapping[str, Any], runs: bool) -> str:
-    activity = _activity(scene, part["kind"])
-    said = [entry for entry in scene.entries if entry["what"] == "progress" and entry["subject"] == part["kind"]]
-    if runs and said:
-        return f"{activity}  [dim]{escape(_short(said[-1]['reason']))}[/]"
+def _detail(scene: Scene, part: Mapping[str, Any], since: float | None) -> str:
+    if since is not None:
+        said = [entry for entry in scene.entries if entry["what"] == "progress" and entry["subject"] == part["kind"]]
+        words = escape(_short(said[-1]["reason"])) if said else ""
+        return f"{duration(scene.now - since)}  [dim]{words}[/]"
     held = next((step["held"] for step in scene.state["steps"] if step["kind"] == part["kind"]), "")
-    return activity or f"[dim]{escape(held)}[/]"
+    return "; ".join(_failures(scene, part["kind"])) or f"[dim]{escape(held)}[/]"
 
 
 def _sentences(title: str, sentences: Sequence[str]) -> Iterable[RenderableType]:
@@ -177,7 +189,7 @@ def duration(seconds: float) -> str:
 
 
 def line(entry: Mapping[str, Any]) -> str:
-    """Return an entry of the history as one line of markup."""
+    """Return an entry of the history for people."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry["time"]))
     took = f" ({entry['seconds']} s)" if "seconds" in entry else ""
-    return escape(f"{clock}  {entry['subject']}: {entry['what'].replace('_', ' ')}{took}  {entry['reason']}")
+    return f"{clock}  {entry['subject']}: {entry['what'].replace('_', ' ')}{took}  {entry['reason']}"

@@ -65,8 +65,7 @@ def test_what_concerns_the_whole_cluster_shows_what_it_is_at():
     world = change(healthy(), addons=False, smoke=None)
     text = seen(state(world, running=[running("addons", seconds=3)]), entries=entries)
     line = next(line for line in text.splitlines() if "add-ons" in line and "●" in line)
-    assert "addons 3 s" in line
-    assert "Deployment coredns" in line
+    assert "3 s  Deployment coredns" in line
     assert "✓  access to the API" in text
     assert "·  smoke test" in text
 
@@ -75,7 +74,7 @@ def test_a_failure_is_where_it_happened_and_says_when_it_is_tried_again():
     attempts = {"join:demo-worker-1": {"count": 2, "until": NOW + 8, "why": "no"}}
     world = with_facts(change(healthy(), ready={}), "demo-worker-1", kubeadm="none")
     text = seen(state(world), attempts)
-    assert "✗ join failed 2 times, again in 8 s" in row(text, "demo-worker-1")
+    assert "✗ join failed (2), again in 8 s" in row(text, "demo-worker-1")
     assert "✗" not in row(text, "demo-worker-2")
     again = seen(state(world, running=[running("join", "demo-worker-1")]), attempts)
     assert "✗" not in again, "it runs: whether it fails again is to be seen"
@@ -107,6 +106,13 @@ def test_of_a_large_cluster_those_are_shown_that_need_something():
 def test_nothing_in_a_message_is_markup():
     entry = {"time": NOW, "subject": "cluster", "what": "look_failed", "reason": "[red]x[/] [/nonsense]"}
     assert "[red]x[/] [/nonsense]" in seen(state(FRESH_WORLD), entries=[entry])
+
+
+def test_a_long_reason_takes_one_line():
+    entry = {"time": NOW, "subject": "demo-worker-1", "what": "failed", "reason": f"{'x' * 300}\nTo do: see"}
+    text = seen(state(FRESH_WORLD), entries=[entry])
+    assert "To do" not in text
+    assert len(text.splitlines()) == len(seen(state(FRESH_WORLD)).splitlines()) + 2
 
 
 def test_it_fits_a_narrow_terminal():

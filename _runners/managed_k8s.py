@@ -10,6 +10,7 @@ import functools
 import inspect
 import sys
 import time
+import traceback
 
 import rich.markup
 from rich.console import Console
@@ -56,6 +57,9 @@ def _face(function):
             data, code = {"error": f"interrupted; {_GOES_ON.get(function.__name__, _HALFWAY)}"}, 130
         except verbs.errors() as error:
             data, code = {"error": str(error)}, 1
+        except Exception:
+            # A defect of ours. Salt would take it for wrong arguments, or end with exit code 0.
+            data, code = {"error": traceback.format_exc()}, 1
         if "error" in data and _for_people():
             sys.stderr.write(f"{data['error']}\n")
         outcome = {**data, "retcode": code}

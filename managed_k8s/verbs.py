@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def _missing(state: Mapping[str, Any], history: History) -> list[str]:
     return missing or [entry["reason"] for entry in history.last(1)] or ["the first look has not ended"]
 
 
-def scene(opts: Mapping[str, Any], cluster: str | None, entries: Sequence[Mapping[str, Any]]) -> Scene:
+def scene(opts: Mapping[str, Any], cluster: str | None, entries: Iterable[Mapping[str, Any]]) -> Scene:
     """Return what a picture of the cluster shows, from what the reconciler left in the store; nobody else is asked.
 
     entries: the newest of the history, oldest first.
@@ -223,7 +223,7 @@ def scene(opts: Mapping[str, Any], cluster: str | None, entries: Sequence[Mappin
     if "servers" not in state:
         # A reconciler of an older tree wrote it.
         state = {}
-    return Scene(store.cluster, state, attempts, entries, wakeups.is_held(store), time.time())
+    return Scene(store.cluster, state, attempts, [*entries], wakeups.is_held(store), time.time())
 
 
 def reach(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import collections
 import contextlib
 import os
 import subprocess
@@ -43,9 +44,10 @@ def test_a_picture_is_of_what_lies_in_the_store(opts, store):
     assert verbs.scene(opts, "demo", []).state == {}, "an older tree's says too little"
     store.write("state.json", {"ready": False, "servers": []})
     with wakeups.lock(store):
-        scene = verbs.scene(opts, None, [])
+        scene = verbs.scene(opts, None, collections.deque(["entry"], 5))
     assert scene.state["servers"] == []
     assert scene.working
+    assert scene.entries[-5:] == ["entry"]
 
 
 def test_says_how_to_reach_it_without_asking_the_cloud(opts, store):

@@ -210,8 +210,8 @@ class _Planner:
             return []
         cluster, where = self.desired.cluster, f", first on {marker.master}" if marker.master else ""
         return [
-            f"{cluster} had a control plane{where}, and no server that held its data is left. None is made in its "
-            f"place unasked. To begin anew, with nothing in it: salt-run managed_k8s.destroy {cluster} && "
+            f"{cluster} had a control plane{where}, and no server that held its data is left. None is made in "
+            f"its place unasked. To begin anew, with nothing in it: salt-run managed_k8s.destroy {cluster} && "
             "salt-cloud -m cluster.map"
         ]
 

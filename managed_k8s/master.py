@@ -15,7 +15,7 @@ import tenacity
 import typer
 import yaml
 
-from managed_k8s import checkout
+from managed_k8s import checkout, wakeups
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Salt master of this checkout.")
 
@@ -86,6 +86,12 @@ def running(state: Path) -> psutil.Process | None:
     return None
 
 
+def serves(process: psutil.Process, root: Path) -> bool:
+    """Tell whether a master runs from this checkout: all checkouts of a user share its state."""
+    # Salt writes what the process is for behind its command line, which makes it one word.
+    return f" -c {root} " in " ".join(process.cmdline())
+
+
 def told_address(root: Path) -> str:
     """Return the address that servers are told to find the master at, or all addresses where it is not this machine's.
 
@@ -117,7 +123,8 @@ def start(
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     state.chmod(0o700)
     changed = configure(root, state, interface)
-    if running(state) and not changed:
+    process = running(state)
+    if process and serves(process, root) and not changed:
         typer.echo("The Salt master is up.")
         return
     _stop(state)
@@ -144,8 +151,12 @@ def _await(state: Path, interface: str) -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the Salt master."""
+    """Stop the Salt master, and the reconcilers that it started: nothing is done to any cluster any more."""
     _stop(state_folder())
+    # They can be stopped at any point, and have children only while they ask something.
+    for process in wakeups.reconcilers(str(checkout.root() / "master")):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _stop(state: Path) -> None:

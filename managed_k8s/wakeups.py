@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 
 from managed_k8s import checkout
 from managed_k8s.store import Store
 
 # A look serves all notes, so more of them than this say nothing new.
 _MOST = 100
+_PROGRAM = "managed_k8s.reconcile"
 
 
 class Inbox:
@@ -94,7 +96,7 @@ def start(opts: Mapping[str, Any], store: Store) -> None:
     """Start a reconciler of its own process and session: it outlives who asked for it."""
     log = store.path("reconcile.log")
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    command = [sys.executable, "-m", "managed_k8s.reconcile", _configuration(opts), store.cluster]
+    command = [sys.executable, "-m", _PROGRAM, _configuration(opts), store.cluster]
     with os.fdopen(handle, "ab") as output:
         subprocess.Popen(
             command,
@@ -108,3 +110,16 @@ def start(opts: Mapping[str, Any], store: Store) -> None:
 
 def _configuration(opts: Mapping[str, Any]) -> str:
     return str(opts["conf_file"])
+
+
+def reconcilers(configuration: str, cluster: str | None = None) -> list[psutil.Process]:
+    """Return the reconcilers that run in processes of their own.
+
+    configuration: file of the Salt master that they work for. cluster: the one they work for; None: any.
+    """
+    wanted = ["-m", _PROGRAM, configuration, *([cluster] if cluster else [])]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [])[1 : 1 + len(wanted)] == wanted
+    ]

@@ -165,16 +165,14 @@ class Cluster:
         gateway = next(s["floating_ip"] for _, s in sorted(found.items()) if s["role"] == "gateway")
         if server["role"] == "gateway":
             return self.account.ssh(server["floating_ip"], command, known_as=server["id"], timeout=timeout)
-        return self.account.ssh(
-            server["address"], command, known_as=server["id"], through=gateway, timeout=timeout
-        )
+        return self.account.ssh(server["address"], command, known_as=server["id"], through=gateway, timeout=timeout)
 
     def answers(self, path: str) -> Any:
         """Return what its API says to somebody without a name: requests' response."""
         import requests
 
         return requests.get(
-            f"https://{self.public_address}:6443{path}", verify=self.store.folder / "ca.crt", timeout=10
+            f"https://{self.public_address}:6443{path}", verify=str(self.store.folder / "ca.crt"), timeout=10
         )
 
 

@@ -93,7 +93,7 @@ def demo(checkout, cloud, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def beside(demo, cloud, tmp_path_factory):
-    """A second cluster's place beside demo, under the same Salt master; whatever is made there is removed at the end."""
+    """A second cluster's place beside demo, under the same Salt master; what is made there is removed at the end."""
     folder = tmp_path_factory.mktemp("second")
     copy = demo.checkout.copy(folder / "checkout")
     second.add(copy.root)

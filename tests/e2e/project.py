@@ -66,7 +66,7 @@ class Account:
             *("-i", str(self.key), "-oIdentitiesOnly=yes", "-oBatchMode=yes", "-oLogLevel=ERROR"),
             *("-oConnectTimeout=5", "-oServerAliveInterval=5", "-oServerAliveCountMax=3"),
         )
-        known = (
+        known: tuple[str, ...] = (
             *(f"-oUserKnownHostsFile={self.folder / 'known_hosts'}", "-oStrictHostKeyChecking=accept-new"),
             f"-oHostKeyAlias={known_as}",
         )

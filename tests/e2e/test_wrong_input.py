@@ -18,8 +18,10 @@ pytestmark = pytest.mark.timeout(1800)
 NAME = "wrong"
 # `wait` is told not to wait long, `destroy` not to ask.
 VERBS = {
-    "plan": (), "status": (), "reconcile": (), "wait": ("timeout=5",), "infra": (), "smoke": (), "destroy": ("yes=True",),
-}  # fmt: skip
+    **dict.fromkeys(("plan", "status", "reconcile", "infra", "smoke"), ()),
+    "wait": ("timeout=5",),
+    "destroy": ("yes=True",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +128,15 @@ CASES = {
     "a name of no role": (lambda i: i.servers("worker", "worker-one"), ["worker-one", "must be named"]),
     "an unknown setting": (lambda i: i.setting("storage", "size", value=1), ["storage.size: no such setting"]),
     "a setting of a wrong type": (
-        lambda i: i.setting("gateway", "connection_timeout_hours", value="long"), ["connection_timeout_hours", "'long'"],
+        lambda i: i.setting("gateway", "connection_timeout_hours", value="long"),
+        ["connection_timeout_hours", "'long'"],
     ),
     "ranges that overlap": (
         lambda i: i.setting("kubernetes", "service_cidr", value="10.244.0.0/24"), ["overlaps", "10.244.0.0/16"],
     ),
-    "a virtual IP elsewhere": (lambda i: i.setting("openstack", "virtual_ip", value="10.9.0.5"), ["virtual_ip", "10.9.0.5"]),
+    "a virtual IP elsewhere": (
+        lambda i: i.setting("openstack", "virtual_ip", value="10.9.0.5"), ["virtual_ip", "10.9.0.5"],
+    ),
     "an unknown version": (lambda i: i.setting("kubernetes", "version", value="1.20.0"), ["1.20.0", "1.36.3"]),
     "settings without the cloud": (lambda i: i.set(i.settings, "managed_k8s", value={}), ["openstack", "artifacts"]),
     "settings that are no YAML": (lambda i: i.settings.write_text("managed_k8s: ["), [f"{NAME}.sls"]),

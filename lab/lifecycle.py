@@ -108,7 +108,7 @@ class Lab:
 
     def _examine(self) -> None:
         problems = doctor.problems(self.settings)
-        other = host.owner() if shutil.which("ip") else None
+        other = host.owner()
         if other not in (None, self.state.folder):
             problems.append(
                 f"another lab is up, with its state in {other}: run `lab down` with the settings of that one"

@@ -172,6 +172,8 @@ class Reconciler:
             "parts": progress.parts(look.desired, look.observed),
         }
         self._write_state()
+        if outcome.ready:
+            self.attempts.forget()
         if outcome.ready and not before.get("ready"):
             self.history.add("cluster", "ready", "everything is as it should be")
 

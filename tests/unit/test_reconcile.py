@@ -165,6 +165,15 @@ def test_what_failed_is_tried_again_and_the_rest_goes_on(store):
     assert store.read("attempts.json") == {}
 
 
+def test_a_ready_cluster_has_no_failures(store):
+    # An init whose reconciler was killed ends by itself: no later step says that it went well.
+    reconcile.Attempts(store).failed(
+        Step("init:demo-master-1", model.INIT, "demo-master-1", "initialise"), "still running"
+    )
+    assert run(store, Cluster()).ready
+    assert store.read("attempts.json") == {}
+
+
 def test_what_keeps_failing_is_left_alone_for_longer_each_time(store):
     step = Step("addons", model.ADDONS, "", "apply")
     attempts = reconcile.Attempts(store)

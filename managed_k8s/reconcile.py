@@ -96,6 +96,12 @@ class Attempts:
         if self._kept.pop(step.id, None):
             self._store.write("attempts.json", self._kept)
 
+    def forget(self) -> None:
+        """Forget all of them: what failed was done by itself, or is not wanted any more."""
+        if self._kept:
+            self._kept.clear()
+            self._store.write("attempts.json", self._kept)
+
     def until(self, step: Step) -> float:
         """Return the time before which a step is left alone."""
         return float(self._kept.get(step.id, {}).get("until", 0))

@@ -40,6 +40,8 @@ _MINION = {
     "autoload_dynamic_modules": False,
     # A function that is not in the module of its name is in none: without this Salt loads all of its modules to see.
     "lazy_loader_strict_matching": True,
+    # Nobody asks for what minions say of themselves unasked.
+    "mine_enabled": False,
 }
 # By process: salt-cloud forks, and a TLS connection serves one process only.
 _CONNECTIONS = {}

@@ -50,16 +50,16 @@ cluster: lab  ## Make the cluster of cluster.map in the lab, until its smoke tes
 	eval "$$($(BIN)/python -m lab env)" && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE"
 	$(BIN)/salt-cloud -y -m cluster.map
 	$(BIN)/salt-run managed_k8s.wait
-	$(BIN)/salt-run managed_k8s.kubeconfig
 
-kubeconfig: $(VENV)/.installed  ## Write an administrator's kubeconfig and say where it is
+kubeconfig: $(VENV)/.installed  ## Say where the administrator's kubeconfig is, and nothing else
 	@$(BIN)/salt-run managed_k8s.kubeconfig
 
 down: $(VENV)/.installed  ## Stop the lab, keep its state
 	$(BIN)/python -m lab down
 
-destroy: $(VENV)/.installed  ## Remove the lab's state, keep the cache
+destroy: $(VENV)/.installed  ## Undo `make cluster` and `make lab`: clusters, Salt master, lab; the cache stays
 	$(BIN)/python -m lab destroy --yes
+	$(BIN)/python -m managed_k8s.master forget --auth-url "$$($(BIN)/python -c 'from lab import settings; print(settings.load().auth_url)')"
 
 e2e: lab  ## End-to-end tests: the cluster of cluster.map, a second one, the lab itself
 	$(BIN)/pytest tests/e2e

@@ -239,7 +239,7 @@ class Lab:
             "state": str(self.state.folder),
             "cache": str(self.settings.cache),
             "clouds": str(self.state.clouds),
-            "api": f"https://{self.settings.addresses.api}:5000/v3",
+            "api": self.settings.auth_url,
             "mirror": self.settings.mirror_url,
             "failed_units": self._failed_units() if leader else [],
         }

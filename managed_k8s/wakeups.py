@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 from managed_k8s import checkout
 from managed_k8s.store import Store
 
+LOCK = "reconcile.lock"
 # A look serves all notes, so more of them than this say nothing new.
 _MOST = 100
 _PROGRAM = "managed_k8s.reconcile"
@@ -63,16 +65,18 @@ class Inbox:
 
 def lock(store: Store) -> filelock.FileLock:
     """Return the lock of a cluster's reconciler: one of the kernel's, so it dies with its process."""
-    return filelock.FileLock(store.path("reconcile.lock"), mode=0o600)
+    return filelock.FileLock(store.path(LOCK), mode=0o600)
 
 
 def is_held(store: Store) -> bool:
-    """Tell whether a reconciler is at work."""
-    try:
-        with lock(store).acquire(blocking=False):
-            return False
-    except filelock.Timeout:
-        return True
+    """Tell whether a reconciler is at work; those who ask do not see each other."""
+    with store.path(LOCK).open("a") as file:
+        try:
+            # Shared, where the reconciler's is exclusive.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def enqueue(opts: Mapping[str, Any], store: Store, subject: str, reason: str) -> None:

@@ -43,6 +43,9 @@ class Kube(Protocol):
     def delete_token(self, token: str) -> None:
         """Remove a bootstrap token; one that is gone is fine."""
 
+    def withdraw_certificates(self) -> None:
+        """Remove what a master that joins is given of the others' keys; none there is fine."""
+
     def mint(self, sign: Callable[[str], str], server: str, ca: str) -> str:
         """Return a kubeconfig whose key was made here and signed by `sign`."""
 
@@ -156,15 +159,18 @@ class Executor:
             for name in minions:
                 self.store.remove(f"joins/{name}.json")
             self.kube.delete_token(token)
+            if with_key:
+                self.kube.withdraw_certificates()
 
     def clean(self) -> None:
         """Remove what a reconciler that was killed left behind; to be called while the cluster's lock is held."""
         for file in sorted(self.store.path("joins/x").parent.glob("*.json")):
             left = self.store.read(f"joins/{file.name}") or {}
             file.unlink(missing_ok=True)
-            # It ends by itself after half an hour; sooner if the API can be asked.
+            # They end by themselves, after two hours at most; sooner if the API can be asked.
             with contextlib.suppress(Exception):
                 self.kube.delete_token(left["token"])
+                self.kube.withdraw_certificates()
 
     def _addons(self, node: str, look: Look) -> None:
         self.kube.apply_addons(lambda words: self.say("addons", words))

@@ -169,6 +169,12 @@ class LiveKube:
 
         bootstrap_token.delete(self.connect(), token)
 
+    def withdraw_certificates(self) -> None:
+        """Remove what a master was given to join with."""
+        from managed_k8s.kube import bootstrap_token
+
+        bootstrap_token.withdraw_certificates(self.connect())
+
     def mint(self, sign: Callable[[str], str], server: str, ca: str) -> str:
         """Return a kubeconfig whose key was made here."""
         from managed_k8s.kube import kubeconfig

@@ -1,10 +1,12 @@
-"""Bootstrap tokens: what a node joins with, minted for one join and deleted after it."""
+"""What a node joins with: bootstrap tokens, minted for one join, and a master's certificates; deleted after it."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import secrets
 import string
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from kubernetes.client.exceptions import ApiException
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _NAMESPACE = "kube-system"
+_CERTIFICATES = "kubeadm-certs"
 # kubeadm lets this group ask for a node's certificate, and approves that.
 _GROUP = "system:bootstrappers:kubeadm:default-node-token"
 _SIGNED_LIMIT = 10
@@ -42,8 +45,28 @@ def delete(api: ApiClient, token: str) -> None:
 
     token: the whole one or its first part.
     """
-    try:
+    with _unless_gone():
         CoreV1Api(api).delete_namespaced_secret(_name(token.partition(".")[0]), _NAMESPACE)
+
+
+def withdraw_certificates(api: ApiClient) -> None:
+    """Delete the control plane's keys that kubeadm laid out for a joining master; none there is no error.
+
+    kubeadm leaves them for two hours, which a token of no other use measures (cmd/kubeadm/app/phases/copycerts).
+    """
+    core = CoreV1Api(api)
+    with _unless_gone():
+        secret = core.read_namespaced_secret(_CERTIFICATES, _NAMESPACE)
+        for owner in secret.metadata.owner_references or []:
+            with _unless_gone():
+                core.delete_namespaced_secret(owner.name, _NAMESPACE)
+        core.delete_namespaced_secret(_CERTIFICATES, _NAMESPACE)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
     except ApiException as error:
         if error.status != 404:
             raise

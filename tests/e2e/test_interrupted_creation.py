@@ -47,21 +47,22 @@ class Scenario:
     """What was done to the cluster while it was made.
 
     hit: steps in whose middle something happened. began: when, as the ids of Salt's jobs begin.
-    authority: the cluster's CA when there was one first.
+    authority: the cluster's CA when there was one first. killed: when a reconciler was killed last.
     """
 
     cluster: object
     began: str
     hit: list[str] = dataclasses.field(default_factory=list)
     authority: str = ""
+    killed: float = 0
 
     def running(self):
-        """Return the steps that began and did not end, as the history says."""
+        """Return the steps that began and did not end, as the history says; those of killed reconcilers never do."""
         steps = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.cluster.store.folder / history.FILE).read_text().splitlines():
                 entry = json.loads(line)
-                if "step" in entry:
+                if "step" in entry and entry["time"] > self.killed:
                     steps[entry["step"]] = entry["what"] == "begun"
         return {step for step, runs in steps.items() if runs}
 
@@ -74,6 +75,7 @@ class Scenario:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         eventually(lambda: self.reconcilers() == [], 10)
+        self.killed = time.time()
 
     def announce_twice(self):
         """Let every minion's start be heard twice, all at once and in any order."""

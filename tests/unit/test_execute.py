@@ -40,6 +40,7 @@ class Jobs:
 class Kube:
     def __init__(self):
         self.tokens, self.failed = set(), []
+        self.certificates_withdrawn = 0
 
     def create_token(self, seconds):
         self.tokens.add("abcdef.0123456789abcdef")
@@ -47,6 +48,9 @@ class Kube:
 
     def delete_token(self, token):
         self.tokens.discard(token)
+
+    def withdraw_certificates(self):
+        self.certificates_withdrawn += 1
 
     def mint(self, sign, server, ca):
         return f"{server} {sign('request')}"
@@ -126,6 +130,7 @@ def test_a_joining_master_and_its_helper_get_secrets_and_lose_them(store):
     assert base64.b64decode(joins["demo-master-2"]["ca"]) == b"the certificate"
     assert not list((store.folder / "joins").iterdir())
     assert made.kube.tokens == set()
+    assert made.kube.certificates_withdrawn == 1
 
 
 def test_each_join_has_a_key_of_its_own(store):
@@ -144,6 +149,7 @@ def test_a_worker_gets_no_certificate_key(store):
     ((_, _, joins),) = [asked for asked in made.jobs.asked if asked[1] == "join"]
     assert set(joins) == {"demo-worker-1"}
     assert joins["demo-worker-1"]["certificate_key"] is None
+    assert made.kube.certificates_withdrawn == 0
 
 
 @pytest.mark.parametrize("failing", ["join", "upload_certificates"])
@@ -154,6 +160,7 @@ def test_a_join_that_fails_leaves_no_secret(store, failing):
         run(made, model.JOIN, "demo-master-2")
     assert not list((store.folder / "joins").iterdir())
     assert made.kube.tokens == set()
+    assert made.kube.certificates_withdrawn == 1
 
 
 def test_what_a_killed_reconciler_left_is_removed(store):
@@ -162,6 +169,7 @@ def test_what_a_killed_reconciler_left_is_removed(store):
     store.write("joins/demo-master-2.json", {"token": "abcdef.0123456789abcdef"})
     made.clean()
     assert made.kube.tokens == set()
+    assert made.kube.certificates_withdrawn == 1
     assert not list((store.folder / "joins").iterdir())
 
 

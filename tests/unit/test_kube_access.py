@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube import bootstrap_token, certificates, kubeconfig
 
@@ -86,6 +87,38 @@ def test_a_certificate_for_another_key_is_refused() -> None:
     other = authority.certificate.public_bytes(serialization.Encoding.PEM).decode()
     with pytest.raises(kubeconfig.KubeconfigError, match="another key"):
         kubeconfig.mint(lambda request: other, "https://x", authority.pem)
+
+
+class Secrets:
+    """The secrets of kube-system, by name, with the names of their owners."""
+
+    def __init__(self, **owners: list[str]) -> None:
+        self.owners = {name.replace("_", "-"): owned_by for name, owned_by in owners.items()}
+
+    def read_namespaced_secret(self, name: str, namespace: str) -> Any:
+        self._check(name, namespace)
+        references = [SimpleNamespace(name=owner) for owner in self.owners[name]]
+        return SimpleNamespace(metadata=SimpleNamespace(owner_references=references or None))
+
+    def delete_namespaced_secret(self, name: str, namespace: str) -> None:
+        self._check(name, namespace)
+        del self.owners[name]
+
+    def _check(self, name: str, namespace: str) -> None:
+        assert namespace == "kube-system"
+        if name not in self.owners:
+            raise ApiException(status=404)
+
+
+def test_certificates_for_a_join_are_withdrawn_with_the_token_that_times_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Secrets(kubeadm_certs=["bootstrap-token-abcdef"], bootstrap_token_abcdef=[], cloud_config=[])
+    monkeypatch.setattr(bootstrap_token, "CoreV1Api", lambda api: there)
+    bootstrap_token.withdraw_certificates(None)
+    assert set(there.owners) == {"cloud-config"}
+    bootstrap_token.withdraw_certificates(None)
+    there.owners["kubeadm-certs"] = ["bootstrap-token-gone"]
+    bootstrap_token.withdraw_certificates(None)
+    assert set(there.owners) == {"cloud-config"}
 
 
 def test_token_secret_is_what_kubernetes_expects() -> None:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test integration lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench-lab clean
+.PHONY: help test integration lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -66,6 +66,11 @@ destroy: $(VENV)/.installed  ## Remove the lab's state, keep the cache
 
 e2e: lab  ## End-to-end tests against the running lab
 	$(BIN)/pytest tests/e2e
+
+bench: lab  ## Measure what is promised, by us against by hand; BENCH=--yes replaces the cluster
+	eval "$$($(BIN)/python -m lab env)" \
+	  && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE" \
+	  && $(BIN)/python -m bench $(BENCH)
 
 bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
 	$(BIN)/python -m tests.bench.lab

@@ -16,6 +16,9 @@ from managed_k8s import checkout
 from managed_k8s.live import Cluster
 from managed_k8s.master import CONFIGURATION
 
+# Seconds.
+_ANSWER_LIMIT = 300
+
 
 class BenchError(RuntimeError):
     """Something cannot be measured; the message says why and what to do."""
@@ -56,7 +59,9 @@ class Setting:
 
     def salt(self, targets: list[str], *words: str) -> dict[str, Any]:
         """Return what a Salt function says on some minions: id -> answer. Raises BenchError."""
-        output = self.run("salt", "--static", "--out=json", "-L", ",".join(targets), *words, capture=True)
+        # Salt asks after its time limit whether minions are still at it; busy ones do not answer that in time.
+        options = ("--static", "--out=json", f"--timeout={_ANSWER_LIMIT}")
+        output = self.run("salt", *options, "-L", ",".join(targets), *words, capture=True)
         answers: dict[str, Any] = json.loads(output)
         missing = sorted(name for name in targets if answers.get(name) in (None, False))
         if missing:

@@ -103,15 +103,18 @@ class LiveKube:
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
-            etcd=self._etcd_is_healthy(api),
+            etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
         )
 
-    def _etcd_is_healthy(self, api: Any) -> bool:
+    def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Tell whether every master has a healthy member; a lost node's is found ill in time."""
         from managed_k8s import observe_kubernetes
 
         members = observe_kubernetes.etcd_members(api)
-        return bool(members) and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
+        masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
+        complete = members.keys() >= masters and bool(members)
+        return complete and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
 
     def _has_addons(self, api: Any) -> bool:
         from managed_k8s.kube import addons

@@ -134,7 +134,7 @@ class Reconciler:
             if outcome and self.inbox.is_empty():
                 if outcome.ready or time.monotonic() - last_progress > self.patience:
                     return outcome
-                self._idle(outcome, self.patience - (time.monotonic() - last_progress))
+                self._idle(outcome, time.monotonic() - last_progress)
             elif time.monotonic() - last_progress > self.patience:
                 return outcome or Outcome([], ["the last look failed; see salt-run managed_k8s.status"])
             else:
@@ -229,12 +229,18 @@ class Reconciler:
                 self._finish(step, TimeoutError(f"did not end within {limit:.0f} seconds"))
                 raise OverdueError(step.id)
 
-    def _idle(self, outcome: Outcome, seconds: float) -> None:
-        """Wait for a note, or until it is time to look again."""
-        self.observer.forget([step.node for step in outcome.steps])
-        end = time.monotonic() + min(self.poll, max(seconds, 0.1))
+    def _idle(self, outcome: Outcome, idle: float) -> None:
+        """Wait for a note, or until it is time to look again: often at first, as most things take seconds.
+
+        idle: seconds without progress so far.
+        """
+        pause = min(self.poll, max(self.poll / 5, idle / 2))
+        if pause == self.poll:
+            # What nobody announced; before that, an event told of everything that happened on a minion.
+            self.observer.forget([step.node for step in outcome.steps])
+        end = time.monotonic() + min(pause, max(self.patience - idle, 0.1))
         while time.monotonic() < end and self.inbox.is_empty():
-            time.sleep(min(SETTLE, self.poll))
+            time.sleep(min(SETTLE, pause))
 
 
 class OverdueError(RuntimeError):

@@ -31,35 +31,58 @@ class LiveCloud:
 
         return connection.connect(self.settings["openstack"]["cloud"], checkout.root(self.opts))
 
+    @functools.cached_property
+    def _claimed(self) -> Any:
+        from managed_k8s.cloud import project
+        from managed_k8s.cloud.connection import explained
+
+        with explained():
+            project.claim(self._connected, Store.of(self.opts, self.cluster))
+        return self._connected
+
     @property
     def connection(self) -> Any:
-        """The connection, made when it is first needed."""
+        """The connection to the cluster's project, made when it is first needed. Raises CloudError."""
+        with self._lock:
+            return self._claimed
+
+    @property
+    def any_project(self) -> Any:
+        """The connection to whichever project clouds.yaml leads to. Raises CloudError."""
         with self._lock:
             return self._connected
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        from managed_k8s.cloud.connection import explained
+
+        with explained():
+            return question(self.connection)
 
     def servers(self) -> observe.Servers:
         """Return the cluster's servers."""
         from managed_k8s.cloud import servers
 
-        return servers.listing(self.connection, self.cluster)
+        found: observe.Servers = self._ask(lambda conn: servers.listing(conn, self.cluster))
+        return found
 
     def is_begun(self) -> bool:
         """Tell whether a control plane was ever begun."""
         from managed_k8s.cloud import marker
 
-        return marker.is_set(self.connection, self.cluster)
+        return bool(self._ask(lambda conn: marker.is_set(conn, self.cluster)))
 
     def begin(self) -> None:
         """Note that one is begun."""
         from managed_k8s.cloud import marker
 
-        marker.put(self.connection, self.cluster)
+        self._ask(lambda conn: marker.put(conn, self.cluster))
 
     def public_address(self) -> str | None:
         """Return the floating IP of the API."""
         from managed_k8s.cloud import infra
 
-        return infra.public_address(self.connection, self.cluster)
+        found: str | None = self._ask(lambda conn: infra.public_address(conn, self.cluster))
+        return found
 
 
 class LiveKube:

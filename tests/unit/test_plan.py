@@ -174,6 +174,43 @@ def test_the_smoke_test_waits_for_every_server():
     assert smoke.held
 
 
+LOST = change(
+    healthy(), minions=dict.fromkeys(NAMES, FRESH), api=False, access=True, ready=None, etcd=False, addons=False
+)
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        LOST,
+        change(LOST, servers={}, minions={}, known=frozenset()),
+        change(LOST, marker=Marker(None, finished=False), access=False),
+        change(LOST, servers=servers("demo-gateway-1"), minions={"demo-gateway-1": FRESH}),
+    ],
+)
+def test_a_cluster_whose_masters_are_all_gone_says_how_to_begin_anew(world):
+    assert of_kind(plan(DEMO, world), INIT) == []
+    first = waiting(DEMO, world)[0]
+    assert "salt-run managed_k8s.destroy demo && salt-cloud -m cluster.map" in first
+    assert not any("haproxy" in sentence for sentence in waiting(DEMO, world))
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        with_facts(LOST, "demo-master-2", etcd_data=True),
+        with_facts(LOST, "demo-master-2", etcd_data=None),
+        change(LOST, minions={name: FRESH for name in NAMES if name != "demo-master-2"}),
+        change(LOST, servers=servers(*NAMES, "demo-master-7")),
+        change(LOST, api=True),
+        change(LOST, marker=Marker(FIRST, finished=False)),
+        change(LOST, marker=None),
+    ],
+)
+def test_nobody_is_told_to_begin_anew_while_data_may_be_left(world):
+    assert not any("managed_k8s.destroy" in sentence for sentence in waiting(DEMO, world))
+
+
 def test_says_that_the_api_is_down_and_still_converges():
     observed = with_facts(change(healthy(), api=False, ready=None), "demo-gateway-1", revision="old")
     assert ids(plan(DEMO, observed)) == ["converge:demo-gateway-1"]

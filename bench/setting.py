@@ -95,5 +95,5 @@ class Setting:
 
 
 def _program(name: str) -> str:
-    own = Path(sys.executable).with_name(name)
+    own = Path(sys.executable).parent / name
     return str(own) if own.is_file() else name

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench import by_hand, calls, creation, failover, ours, page, planning, report, second_apply
 from bench.http_counter import Counter, Traffic, place
 from bench.probes import INTERVAL, Probe, Probing, longest_gap, summary
-from bench.setting import BenchError
+from bench.setting import BenchError, Setting
 from managed_k8s.plan import plan, waiting
 
 MOMENTS = st.lists(st.floats(0, 100), max_size=50)
@@ -287,6 +287,16 @@ def test_no_cluster_is_removed_unasked(removed) -> None:
 def test_when_told_both_are_removed_before_anything_is_made(removed) -> None:
     creation.measure(Asked(replace=True))  # type: ignore[arg-type]
     assert removed == ["by hand", "ours"]
+
+
+# Commands
+
+
+def test_what_a_command_prints_is_returned_and_its_failure_told() -> None:
+    setting = Setting()
+    assert setting.run("python", "-c", "print('hello')").strip() == "hello"
+    with pytest.raises(BenchError, match="exit code 2"):
+        setting.run("bench/by_hand.sh", "sideways")
 
 
 # State runs

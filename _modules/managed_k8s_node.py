@@ -194,13 +194,14 @@ def _documents(*documents):
 def facts():
     """Return what the reconciler needs to know about this server.
 
-    revision: what it was made from. kubeadm: none, partial, initialised or joined. etcd_data: whether there is a
-    member. kubelet: whether it runs.
+    revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
+    joined. etcd_data: whether there is a member. kubelet: whether it runs.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
     return {
         "revision": _read(_MANAGED / "revision"),
+        "prepared": _read(_MANAGED / "prepared"),
         "kubeadm": _kubeadm_state(),
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
         "kubelet": _is_running("kubelet"),

@@ -27,6 +27,7 @@ CONFIGURATION = Path("master.d") / "checkout.conf"
 # What happened -> the reaction to it.
 REACTIONS = {
     "salt/minion/*/start": "minion_start.sls",
+    "managed_k8s/minion/prepared": "minion_prepared.sls",
     "salt/cloud/*/destroyed": "server_gone.sls",
 }
 

@@ -16,6 +16,10 @@ from managed_k8s.store import Store
 
 # Images that run on workers; everything that holds the cloud's credential runs on masters only.
 _WORKERS_IMAGES = {"coredns", "cinder-csi-plugin", "csi-node-driver-registrar", "flannel", "kube-proxy", "pause"}
+# Images without which kubeadm cannot finish, or the node is not Ready; the others may come while it joins.
+_FIRST_IMAGES = {
+    "etcd", "flannel", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "pause",
+}  # fmt: skip
 _FLANNEL = "flannel"
 _MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
 
@@ -65,12 +69,23 @@ def _artifacts(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
     images = [
         {"archive": image["archive"], "reference": f"{image['name']}:{image['tag']}", "digest": image["digest"]}
         for image in found["versions"]["images"]
-        if _runs(node, settings, image["archive"].removeprefix("images/").removesuffix(".tar"))
+        if _runs(node, settings, _name(image))
     ]
     pause = next(image["reference"] for image in images if image["archive"] == "images/pause.tar")
     sums = files | {image["archive"]: found["sums"][image["archive"]] for image in images}
     artifacts = {"base": found["base"], "sums": sums}
-    return {"debian": debian, "artifacts": artifacts, "images": images, "sandbox_image": pause}
+    first = [image for image in images if _name(image) in _FIRST_IMAGES]
+    later = [image for image in images if image not in first]
+    return {
+        "debian": debian,
+        "artifacts": artifacts,
+        "images": {"first": first, "later": later},
+        "sandbox_image": pause,
+    }
+
+
+def _name(image: Mapping[str, Any]) -> str:
+    return str(image["archive"]).removeprefix("images/").removesuffix(".tar")
 
 
 def _wanted(node: Node, name: str) -> bool:

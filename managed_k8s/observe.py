@@ -207,4 +207,6 @@ def _facts(answer: Answer) -> Facts:
     found = answer.value
     if not answer.ok or not isinstance(found, Mapping):
         return Facts()
-    return Facts(found.get("revision"), str(found.get("kubeadm", "none")), found.get("etcd_data"))
+    return Facts(
+        found.get("revision"), str(found.get("kubeadm", "none")), found.get("etcd_data"), found.get("prepared")
+    )

@@ -83,7 +83,11 @@ class _Planner:
         return facts.revision is not None if node.role == GATEWAY else node.role == MASTER and facts.is_member
 
     def _converged(self, *nodes: Node) -> tuple[str, ...]:
-        return tuple(f"{CONVERGE}:{node.id}" for node in nodes if node.id in self.stale)
+        """Return the steps after which kubeadm can run on these; what they still do beyond that is not waited for."""
+        return tuple(f"{CONVERGE}:{node.id}" for node in nodes if node.id in self.stale and not self._is_prepared(node))
+
+    def _is_prepared(self, node: Node) -> bool:
+        return self._facts(node).prepared == self.desired.revisions.get(node.id)
 
     # The first master
 
@@ -158,7 +162,7 @@ class _Planner:
     def _joins(self, role: str) -> Iterable[Step]:
         before = self._accessible()
         if role == MASTER:
-            before += tuple(f"{CONVERGE}:{n.id}" for n in self._members() if n.role == MASTER and n.id in self.stale)
+            before += self._converged(*(node for node in self._members() if node.role == MASTER))
         for node in self.connected:
             if node.role != role or node == self.initial or self._has_joined(node):
                 continue

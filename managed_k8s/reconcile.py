@@ -280,18 +280,20 @@ class OverdueError(RuntimeError):
 def startable(steps: list[Step], running: list[Step], now: float, attempts: Attempts) -> list[Step]:
     """Return the steps to start now, beside those that run.
 
-    A step that runs counts as open though its effect may be seen already. One step at a time on a node, and one
-    change of the control plane at a time.
+    A step that runs counts as open though its effect may be seen already. One step at a time on a node, but kubeadm
+    runs beside the end of its converging; and one change of the control plane at a time.
     """
     open_ids = {step.id for step in [*steps, *running]}
-    busy = {step.node for step in running if step.node} | {step.id for step in running}
+    at_work = {step.node: step.kind for step in running if step.node}
+    names = {step.id for step in running}
     control_plane = any(map(_changes_control_plane, running))
     chosen = []
     for step in steps:
         if (
             step.held
             or not open_ids.isdisjoint(step.needs)
-            or {step.node, step.id} & busy
+            or step.id in names
+            or (step.node in at_work and not _goes_beside(step, at_work[step.node]))
             or attempts.until(step) > now
         ):
             continue
@@ -300,9 +302,14 @@ def startable(steps: list[Step], running: list[Step], now: float, attempts: Atte
                 continue
             control_plane = True
         if step.node:
-            busy.add(step.node)
+            at_work[step.node] = step.kind
         chosen.append(step)
     return chosen
+
+
+def _goes_beside(step: Step, other: str) -> bool:
+    """Tell whether a step may run on a node where one of another kind does; the plan says whether it need not wait."""
+    return step.kind in (INIT, model.ACCESS, JOIN) and other == model.CONVERGE
 
 
 def _changes_control_plane(step: Step) -> bool:

@@ -8,10 +8,11 @@ Run containerd:
       - file: Write containerd's service
       - artifact: Install containerd and runc
 
-Import container images:
+# What a node needs to join; container_runtime.images has the others.
+Import the first container images:
   artifact.images_imported:
     - base: {{ k8s.artifacts.base }}
-    - images: {{ k8s.images | json }}
+    - images: {{ k8s.images.first | json }}
     - sums: {{ k8s.artifacts.sums | json }}
     - require:
       - service: Run containerd

@@ -3,4 +3,6 @@ include:
   - container_runtime
   - kubernetes
   - master.configured
+  - kubernetes.prepared
+  - container_runtime.images
   - common.done

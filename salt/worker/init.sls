@@ -2,4 +2,6 @@ include:
   - common
   - container_runtime
   - kubernetes
+  - kubernetes.prepared
+  - container_runtime.images
   - common.done

@@ -78,7 +78,7 @@ class Case:
         if self.role != naming.GATEWAY:
             found |= {
                 "artifacts": {"base": "http://mirror.example/kubernetes/1.36.3", "sums": SUMS},
-                "images": [IMAGE],
+                "images": {"first": [IMAGE], "later": []},
                 "sandbox_image": IMAGE["reference"],
                 "secrets": {"join": None},
             }

@@ -66,6 +66,23 @@ def of_kind(steps, *kinds):
     return [step for step in steps if step.kind in kinds]
 
 
+@pytest.mark.parametrize(
+    ("prepared", "needs"), [(None, ("converge:demo-worker-1",)), ("old", ("converge:demo-worker-1",))]
+)
+def test_kubeadm_waits_until_a_node_is_prepared(prepared, needs):
+    observed = with_facts(healthy(), "demo-worker-1", revision=None, kubeadm=model.NONE, prepared=prepared)
+    ready = {name: True for name in observed.ready if name != "demo-worker-1"}
+    (join,) = of_kind(plan(DEMO, change(observed, ready=ready)), JOIN)
+    assert join.needs == needs
+
+
+def test_kubeadm_does_not_wait_for_what_comes_after_that():
+    wanted = DEMO.revisions["demo-worker-1"]
+    observed = with_facts(healthy(), "demo-worker-1", revision=None, kubeadm=model.NONE, prepared=wanted)
+    ready = {name: True for name in observed.ready if name != "demo-worker-1"}
+    assert ids(runnable(plan(DEMO, change(observed, ready=ready)))) == ["converge:demo-worker-1", "join:demo-worker-1"]
+
+
 def test_a_healthy_cluster_needs_nothing():
     assert plan(DEMO, healthy()) == []
     assert waiting(DEMO, healthy()) == []

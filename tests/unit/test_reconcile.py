@@ -288,6 +288,15 @@ def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
     assert [step.id for step in found] == ["join:demo-worker-1"]
 
 
+@pytest.mark.parametrize("kind", [model.INIT, model.ACCESS, model.JOIN, model.RESOURCES, model.CONVERGE])
+def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, kind):
+    converging = Step("converge:demo-master-1", model.CONVERGE, "demo-master-1", "")
+    other = Step(f"{kind}:demo-master-1", kind, "demo-master-1", "")
+    found = reconcile.startable([other], [converging], time.time(), reconcile.Attempts(store))
+    assert (found == [other]) is (kind in (model.INIT, model.ACCESS, model.JOIN))
+    assert reconcile.startable([converging], [other], time.time(), reconcile.Attempts(store)) == []
+
+
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):

@@ -14,6 +14,8 @@ $(VENV)/.installed: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	# Salt's programs find our package whatever folder they run in.
 	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/managed-k8s.pth"
+	# So that settings can be validated before the Salt master was ever started.
+	$(BIN)/python -m managed_k8s.master configure
 	touch $@
 
 test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions

@@ -14,8 +14,10 @@ minion, or nothing; see docs/driver.md for every key of a profile.
         master: 203.0.113.10
 """
 
+import collections
 import functools
 import logging
+import multiprocessing
 import os
 import time
 
@@ -25,7 +27,7 @@ import salt.utils.event
 from salt.exceptions import SaltCloudNotFound, SaltCloudSystemExit
 
 from managed_k8s import checkout, mirror
-from managed_k8s.cloud import connection, creation, deploy, server, servers
+from managed_k8s.cloud import command, connection, creation, deploy, server, servers
 from managed_k8s.settings import InvalidError
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ _MINION = {
     "autoload_dynamic_modules": False,
     # A function that is not in the module of its name is in none: without this Salt loads all of its modules to see.
     "lazy_loader_strict_matching": True,
+    # Nobody asks for what minions say of themselves unasked.
+    "mine_enabled": False,
 }
 # By process: salt-cloud forks, and a TLS connection serves one process only.
 _CONNECTIONS = {}
@@ -48,11 +52,21 @@ _ERRORS = (connection.CloudError, deploy.DeployError, InvalidError, mirror.Mirro
 
 def __virtual__():
     """Load only where a provider of this driver is configured."""
-    return __virtualname__ if get_configured_provider() else False
+    return __virtualname__ if _provider() else False
 
 
 def get_configured_provider():
-    """Return the first configured provider of this driver."""
+    """Return the configured provider of this driver.
+
+    It is the first that salt-cloud asks of a driver, so here it is told when it cannot do what it was called for.
+    """
+    provider = _provider()
+    if provider and multiprocessing.parent_process() is None:
+        _check((_provider_name() or __virtualname__).partition(":")[0])
+    return provider
+
+
+def _provider():
     return salt.config.is_provider_configured(__opts__, _provider_name() or __virtualname__, ("cloud",))
 
 
@@ -63,9 +77,26 @@ def _provider_name():
         return __active_provider_name__
 
 
+class _Refusal(SaltCloudSystemExit):
+    """An error that salt-cloud shows as it is: at this point it takes the arguments for a format string."""
+
+    @property
+    def args(self):
+        text = str(self).replace("{", "{{").replace("}", "}}")
+        return f"\n{text}" if text.startswith("- ") else text
+
+
+def _check(alias):
+    try:
+        with connection.explained():
+            command.check(__opts__, alias, get_conn)
+    except _ERRORS as error:
+        raise _Refusal(str(error)) from None
+
+
 def get_conn():
     """Return the connection to the provider's cloud."""
-    key = (os.getpid(), get_configured_provider()["cloud"])
+    key = (os.getpid(), _provider()["cloud"])
     if key not in _CONNECTIONS:
         _CONNECTIONS[key] = connection.connect(key[1], checkout.root(__opts__))
     return _CONNECTIONS[key]
@@ -115,9 +146,7 @@ def avail_images(call=None):
     CLI Example: ``salt-cloud --list-images openstack``
     """
     _function_only(call, "avail_images")
-    return {
-        image.name: {"id": image.id, "status": image.status, "size": image.size} for image in get_conn().image.images()
-    }
+    return _by_name(get_conn().image.images(), "status", "size", "min_disk", "min_ram")
 
 
 @_explained
@@ -127,10 +156,79 @@ def avail_sizes(call=None):
     CLI Example: ``salt-cloud --list-sizes openstack``
     """
     _function_only(call, "avail_sizes")
+    return _by_name(get_conn().compute.flavors(), "vcpus", "ram", "disk")
+
+
+def _by_name(items, *keys):
+    """Return plain data of all: by name, and by name and id where the name alone does not tell them apart."""
+    items = list(items)
+    names = collections.Counter(item.name for item in items)
     return {
-        flavor.name: {"id": flavor.id, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk}
-        for flavor in get_conn().compute.flavors()
+        item.name if names[item.name] == 1 else f"{item.name} ({item.id})": {
+            "id": item.id,
+            **{key: getattr(item, key) for key in keys},
+        }
+        for item in items
     }
+
+
+@_explained
+def list_networks(call=None):
+    """Return the networks; ``external`` ones are for floating IPs.
+
+    CLI Example: ``salt-cloud -f list_networks openstack``
+    """
+    _function_only(call, "list_networks")
+    found = _by_name(get_conn().network.networks(), "status", "is_router_external", "is_shared")
+    return {
+        name: {"id": item["id"], "status": item["status"], "external": item["is_router_external"],
+               "shared": item["is_shared"]}
+        for name, item in found.items()
+    }  # fmt: skip
+
+
+@_explained
+def list_security_groups(call=None):
+    """Return the security groups.
+
+    CLI Example: ``salt-cloud -f list_security_groups openstack``
+    """
+    _function_only(call, "list_security_groups")
+    return _by_name(get_conn().network.security_groups(), "description")
+
+
+@_explained
+def list_server_groups(call=None):
+    """Return the server groups.
+
+    CLI Example: ``salt-cloud -f list_server_groups openstack``
+    """
+    _function_only(call, "list_server_groups")
+    found = _by_name(get_conn().compute.server_groups(), "policy", "member_ids")
+    return {
+        name: {"id": item["id"], "policy": item["policy"], "members": list(item["member_ids"] or [])}
+        for name, item in found.items()
+    }
+
+
+@_explained
+def list_keypairs(call=None):
+    """Return the account's key pairs.
+
+    CLI Example: ``salt-cloud -f list_keypairs openstack``
+    """
+    _function_only(call, "list_keypairs")
+    return {pair.name: {"fingerprint": pair.fingerprint, "type": pair.type} for pair in get_conn().compute.keypairs()}
+
+
+@_explained
+def list_volume_types(call=None):
+    """Return the volume types.
+
+    CLI Example: ``salt-cloud -f list_volume_types openstack``
+    """
+    _function_only(call, "list_volume_types")
+    return _by_name(get_conn().block_storage.types(), "description")
 
 
 def list_nodes(call=None):
@@ -152,7 +250,10 @@ def list_nodes_min(call=None):
     """
     every = __opts__.get("destroy") or __opts__.get("action") or __opts__.get("function")
     return {
-        name: {"state": node["state"]} for name, node in list_nodes_full(call).items() if every or not node["pending"]
+        # `salt-cloud -m cluster.map -a start` starts what is called stopped.
+        name: {"state": "STOPPED" if node["state"] == "SHUTOFF" else node["state"]}
+        for name, node in list_nodes_full(call).items()
+        if every or not node["pending"]
     }
 
 
@@ -213,12 +314,22 @@ def _node(item):
 # Making and removing
 
 
-@_explained
 def create(vm_):
     """Make one server and install its minion; what is there already is kept, what failed is removed.
 
     CLI Example: ``salt-cloud -p demo-worker demo-worker-3``
     """
+    try:
+        return _create(vm_)
+    except SaltCloudSystemExit as error:
+        if __opts__.get("parallel") and not __opts__.get("map"):
+            # In a process of its own, which prints a traceback of any other error.
+            raise SystemExit(f"{vm_['name']}: {error}") from None
+        raise
+
+
+@_explained
+def _create(vm_):
     name, conn = vm_["name"], get_conn()
     started = time.monotonic()
 
@@ -263,7 +374,7 @@ _SALTS = {"profile", "name", "level", "os", "inline_script", "pub_key", "priv_ke
 def _raw(vm_):
     """Return the keys of the profile and, from the map or the command line, of this server alone."""
     profile = set(__opts__["profiles"].get(vm_["profile"], {}))
-    others = {*get_configured_provider(), *__opts__}
+    others = {*_provider(), *__opts__}
     return {key: value for key, value in vm_.items() if key not in _SALTS and (key in profile or key not in others)}
 
 

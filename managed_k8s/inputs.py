@@ -1,7 +1,8 @@
-"""What the operator wrote: settings, cluster.map and profiles, read and checked together."""
+"""What the operator wrote: settings, cluster.map, profiles and providers, read and checked together."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import salt.loader
 import salt.template
 import yaml
 
-from managed_k8s import checkout, cluster_map, naming, settings
+from managed_k8s import checkout, cluster_map, contradictions, naming, settings
+from managed_k8s.cluster_map import Entry, MapError, ServerMap, Tables
 from managed_k8s.settings import InvalidError, Settings
+
+MAP = "cluster.map"
 
 
 def folder(opts: Mapping[str, Any] | None = None) -> Path:
@@ -47,9 +51,43 @@ def _render(opts: Mapping[str, Any], file: Path, source: str) -> object:
         raise InvalidError([f"{source}: cannot be read: {error}"]) from None
 
 
+def server_map(opts: Mapping[str, Any], file: Path | None = None) -> ServerMap:
+    """Return the servers of a map, of cluster.map without a file. Raises MapError."""
+    file = file or checkout.root(opts) / MAP
+    if not file.is_file():
+        raise MapError(f"{file.name}: no such file in {file.parent}")
+    return cluster_map.servers(_map_content(opts, file), file.name)
+
+
+def _map_content(opts: Mapping[str, Any], file: Path) -> object:
+    text = file.read_bytes()
+    # Most maps are plain YAML, and renderers take a moment to load.
+    if not any(mark in text for mark in (b"{%", b"{{", b"{#", b"#!")):
+        return cluster_map.read_yaml(file)
+    try:
+        return _render(opts, file, file.name)
+    except InvalidError as error:
+        raise MapError("; ".join(error.problems)) from None
+
+
 def servers(opts: Mapping[str, Any], cluster: str) -> dict[str, str]:
-    """Return the cluster's servers in cluster.map: name -> profile. Raises cluster_map.MapError."""
-    return cluster_map.of_cluster(cluster_map.read(checkout.root(opts) / "cluster.map"), cluster)
+    """Return the cluster's servers in cluster.map: name -> profile. Raises MapError."""
+    return {name: entry.profile for name, entry in server_map(opts).of_cluster(cluster).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """The profiles and providers in the checkout."""
+
+    profiles: Tables
+    providers: Tables
+
+    @classmethod
+    def of(cls, opts: Mapping[str, Any]) -> Tree:
+        """Read them."""
+        root = checkout.root(opts)
+        profiles = cluster_map.read_profiles(root / "cloud.profiles.d")
+        return cls(profiles, cluster_map.read_providers(root / "cloud.providers.d"))
 
 
 def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
@@ -60,26 +98,33 @@ def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
         found = load(opts, cluster)
     except InvalidError as error:
         problems += error.problems
+    tree = Tree.of(opts)
     try:
-        root = checkout.root(opts)
-        every = cluster_map.read(root / "cluster.map")
-        profiles = cluster_map.read_profiles(root / "cloud.profiles.d")
-        problems += [
-            f"cluster.map: {name}: must be named <cluster>-<gateway|master|worker>-<number>, like demo-master-1"
-            for name in cluster_map.strangers(every)
-        ]
-        names = cluster_map.of_cluster(every, cluster)
-        problems += settings.map_problems(cluster, found, names, profiles)
-        problems += _profile_problems(names, profiles)
-    except cluster_map.MapError as error:
+        written = server_map(opts)
+        problems += written.problems(cluster, tree.profiles.good)
+        problems += _server_problems(cluster, found, written.of_cluster(cluster), tree)
+    except MapError as error:
         problems.append(str(error))
     if problems:
-        raise InvalidError(problems)
+        raise InvalidError(dict.fromkeys(problems))
     return found
 
 
-def _profile_problems(names: Mapping[str, str], profiles: cluster_map.Profiles) -> list[str]:
+def _server_problems(cluster: str, found: Settings, entries: Mapping[str, Entry], tree: Tree) -> list[str]:
+    """Return what is wrong with a cluster's servers: each has the keys of its profile and those in the map."""
     from managed_k8s.cloud import profile
 
-    used = sorted({name for name in names.values() if name in profiles})
-    return [problem for name in used for problem in profile.problems(name, profiles[name])]
+    problems = contradictions.of_counts(cluster, found, entries)
+    for name, entry in sorted(entries.items()):
+        keys = tree.profiles.good.get(entry.profile)
+        if keys is None:
+            why = tree.profiles.missing(entry.profile)
+            problems.append(f"{MAP}: {name}: profile {entry.profile} is in no file of cloud.profiles.d; {why}")
+            continue
+        where = f"{MAP}: {name}" if entry.overrides else f"profile {entry.profile}"
+        keys = cluster_map.merged(keys, entry.overrides)
+        wrong = profile.problems(where, keys)
+        # What has the wrong form cannot be compared with anything.
+        problems += wrong or contradictions.of_server(cluster, found, name, keys, where)
+        problems += contradictions.of_provider(found, keys, tree.providers, where)
+    return problems

@@ -17,7 +17,7 @@ import tenacity
 import typer
 import yaml
 
-from managed_k8s import checkout, naming, wakeups
+from managed_k8s import checkout, cluster_map, naming, wakeups
 from managed_k8s.cloud import project
 from managed_k8s.store import Store
 
@@ -112,11 +112,9 @@ def told_address(root: Path) -> str:
 
     Servers may know this machine by a name, or by the address of something in front of it.
     """
-    told = {
-        provider.get("minion", {}).get("master")
-        for file in sorted((root / "cloud.providers.d").glob("*.conf"))
-        for provider in (yaml.safe_load(file.read_text()) or {}).values()
-    }
+    providers = cluster_map.read_providers(root / "cloud.providers.d").good
+    minions = [provider.get("minion") for provider in providers.values()]
+    told = {minion.get("master") for minion in minions if isinstance(minion, dict)}
     own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
     return str((told & own or {"0.0.0.0"}).pop())  # noqa: S104 (keys decide who is let in)
 
@@ -169,6 +167,17 @@ def _await(state: Path, interface: str) -> None:
     }
     if not {4505, 4506} <= ports:
         raise RuntimeError(f"the Salt master does not listen on {interface}; see {state}/var/log/salt/master")
+
+
+@app.command("configure")
+def write_configuration() -> None:
+    """Write the Salt master's settings without starting it, so that salt-run and salt-cloud work."""
+    root, state = checkout.root(), state_folder()
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Where salt-run notes what runs; the Salt master makes it when it starts.
+    (state / "var/cache/salt/master/proc").mkdir(parents=True, exist_ok=True)
+    if not (root / CONFIGURATION).is_file():
+        configure(root, state, told_address(root))
 
 
 @app.command()

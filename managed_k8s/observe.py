@@ -124,7 +124,7 @@ class Observer:
         # A minion that never converged does not have the function yet.
         fresh = [name for name, answer in answers.items() if _is_unknown_function(answer)]
         if fresh:
-            synced = self.jobs.ask(fresh, "saltutil.sync_modules", limit=_SYNC_LIMIT, expected=fresh)
+            synced = self.jobs.ask(fresh, "saltutil.sync_modules", "base", limit=_SYNC_LIMIT, expected=fresh)
             answers |= self.jobs.ask(list(synced), FACTS, limit=_FACTS_LIMIT, expected=synced)
         self._facts |= {name: _facts(answer) for name, answer in answers.items()}
         return {name: facts for name, facts in self._facts.items() if name in accepted}

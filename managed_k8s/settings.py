@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
+import itertools
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
-
-from managed_k8s import naming
-from managed_k8s.cluster_map import Profiles
 
 HERE = Path(__file__).parent
 SCHEMA = HERE / "settings.schema.json"
 VERSIONS = HERE / "versions.toml"
 KEY = "managed_k8s"
-MASTERS_ALLOWED = (1, 3, 5)
 
 Settings = dict[str, Any]
 
@@ -56,8 +55,12 @@ def complete(content: object, source: str) -> Settings:
     """
     if not isinstance(content, dict) or set(content) != {KEY} or not isinstance(content[KEY], dict):
         raise InvalidError([f"{source}: must hold one key, {KEY}:, with the settings below it"])
-    # Salt's renderer makes ordered tables of its own.
-    settings: Settings = _with_defaults(json.loads(json.dumps(content[KEY])), schema())
+    try:
+        # Salt's renderer makes ordered tables of its own.
+        plain = json.loads(json.dumps(content[KEY], allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidError([f"{source}: must be made of texts, numbers, lists and tables only: {error}"]) from None
+    settings: Settings = _with_defaults(plain, schema())
     problems = [*_schema_problems(settings, source)]
     problems = problems or [*_network_problems(settings, source), *_version_problems(settings, source)]
     if problems:
@@ -131,67 +134,54 @@ def _describe(error: Any, where: str) -> Iterable[str]:
             yield f"{where}: {error.message}"
 
 
+# Prefix lengths: room for the router, DHCP and some servers; for four nodes; what kube-apiserver and
+# kube-controller-manager take as most.
+_PREFIXES = {
+    "openstack.network_cidr": (8, 28),
+    "kubernetes.pod_cidr": (8, 22),
+    "kubernetes.service_cidr": (12, 24),
+}
+
+
 def _network_problems(settings: Settings, source: str) -> Iterable[str]:
-    openstack, kubernetes = settings["openstack"], settings["kubernetes"]
-    names = {
-        "openstack.network_cidr": IPv4Network(openstack["network_cidr"]),
-        "kubernetes.pod_cidr": IPv4Network(kubernetes["pod_cidr"]),
-        "kubernetes.service_cidr": IPv4Network(kubernetes["service_cidr"]),
-    }
-    pairs = [(a, b) for i, a in enumerate(names) for b in list(names)[i + 1 :]]
-    for one, other in pairs:
-        if names[one].overlaps(names[other]):
-            yield f"{source}: {one} {names[one]} overlaps {other} {names[other]}; choose ranges that do not overlap"
-    network, address = names["openstack.network_cidr"], IPv4Address(openstack["virtual_ip"])
-    if network.prefixlen > 28:
-        yield f"{source}: openstack.network_cidr {network} is too small; it must be a /28 or larger"
-    elif address not in network or address in (network[0], network[1], network[-1]):
+    tables = {path: path.split(".") for path in _PREFIXES}
+    networks = {path: IPv4Network(settings[table][key]) for path, (table, key) in tables.items()}
+    for path, network in networks.items():
+        least, most = _PREFIXES[path]
+        if not least <= network.prefixlen <= most:
+            size = "small" if network.prefixlen > most else "large"
+            yield f"{source}: {path} {network} is too {size}; it must be between /{least} and /{most}"
+        if network.is_loopback or network.is_link_local or network.is_multicast or network.is_unspecified:
+            yield f"{source}: {path} {network} is reserved; choose a private one, like 10.30.0.0/24"
+    for one, other in itertools.combinations(networks, 2):
+        if networks[one].overlaps(networks[other]):
+            yield f"{source}: {one} {networks[one]} overlaps {other} {networks[other]}; choose ranges that do not overlap"
+    yield from _virtual_ip_problems(settings["openstack"], networks["openstack.network_cidr"], source)
+    for path in ("kubernetes.pod_cidr", "kubernetes.service_cidr"):
+        yield from (
+            f"{source}: {key} {address} is in {path} {networks[path]}, so servers would not reach it; choose another range"
+            for key, address in _outside_addresses(settings)
+            if address in networks[path]
+        )
+
+
+def _virtual_ip_problems(openstack: Mapping[str, Any], network: IPv4Network, source: str) -> Iterable[str]:
+    address = IPv4Address(openstack["virtual_ip"])
+    if address not in network or address in (network[0], network[1], network[-1]):
         yield (
             f"{source}: openstack.virtual_ip {address} must be in openstack.network_cidr {network}, "
             f"and not its router's {network[1]}, first or last address"
         )
-    if names["kubernetes.pod_cidr"].prefixlen > 22:
-        yield f"{source}: kubernetes.pod_cidr {names['kubernetes.pod_cidr']} is too small; it must be a /22 or larger"
+
+
+def _outside_addresses(settings: Settings) -> Iterable[tuple[str, IPv4Address]]:
+    """Return what servers must reach outside of the cluster, as far as the settings give addresses."""
+    yield from (("openstack.dns_servers", IPv4Address(address)) for address in settings["openstack"]["dns_servers"])
+    with contextlib.suppress(ValueError):
+        yield "artifacts.url", IPv4Address(urlsplit(settings["artifacts"]["url"]).hostname or "")
 
 
 def _version_problems(settings: Settings, source: str) -> Iterable[str]:
     version = settings["kubernetes"]["version"]
     if version not in versions():
         yield f"{source}: kubernetes.version {version} cannot be installed; there are {', '.join(versions())}"
-
-
-def map_problems(cluster: str, settings: Settings, names: Mapping[str, str], profiles: Profiles) -> list[str]:
-    """Return a sentence for every contradiction between a cluster's servers, their profiles and the settings.
-
-    names: server name -> profile name, all servers that the map gives to this cluster.
-    profiles: profile name -> its keys.
-    """
-    problems = []
-    nodes = {name: naming.parse(name) for name in names}
-    for role, allowed in ((naming.GATEWAY, None), (naming.MASTER, MASTERS_ALLOWED)):
-        count = sum(1 for node in nodes.values() if node and node.role == role)
-        if allowed and count not in allowed:
-            problems.append(
-                f"cluster.map: {cluster} has {count} masters; etcd needs 1, 3 or 5 for a majority: "
-                f"name them {cluster}-master-1, {cluster}-master-2, ..."
-            )
-        elif not allowed and not count:
-            problems.append(f"cluster.map: {cluster} has no gateway; add {cluster}-gateway-1 (two for availability)")
-    for name, profile in sorted(names.items()):
-        if profile not in profiles:
-            problems.append(
-                f"cluster.map: {name}: profile {profile} is in no file of cloud.profiles.d; there are "
-                f"{', '.join(sorted(profiles)) or 'none'}"
-            )
-    for profile in sorted({profile for profile in names.values() if profile in profiles}):
-        problems += _profile_problems(cluster, settings, profile, profiles[profile])
-    return problems
-
-
-def _profile_problems(cluster: str, settings: Settings, name: str, profile: Mapping[str, Any]) -> Iterable[str]:
-    if profile.get("cluster") != cluster:
-        yield f"profile {name}: cluster is {profile.get('cluster')!r}; the servers it is used for are of {cluster}"
-    networks = profile.get("networks") or []
-    attached = [entry.get("network") for entry in networks if isinstance(entry, dict)]
-    if attached[:1] != [cluster]:
-        yield f"profile {name}: networks must begin with the cluster's own, `- network: {cluster}`"

@@ -234,7 +234,7 @@ def reach(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     store = Store.of(opts, name)
     path = kubeconfig(opts, name, None)["path"]
     servers = store.read("inventory.json") or {}
-    profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d")
+    profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d").good
     of_servers = {server: profiles.get(profile, {}) for server, profile in inputs.servers(opts, name).items()}
     text = ways.ssh_config(servers, of_servers, store.path(SSH_KEY), store.path("known_hosts/x").parent)
     store.write_text("ssh_config", text)

@@ -38,6 +38,9 @@ class _Session(keystoneauth1.session.Session):
         values["retriable_status_codes"] = _REFUSED + (_UNKNOWN if repeatable else [])
         values["connect_retries"] = RETRIES if repeatable else 0
         values["status_code_retries"] = RETRIES
+        if "/application_credentials" in url:
+            # Keystone shows a secret there, and keystoneauth writes answers to the log for debugging.
+            values["log"] = False
         return super().request(url, method, *arguments, **values)
 
 
@@ -110,7 +113,7 @@ def _explanation(error: Exception) -> str:
         case keystoneauth1.exceptions.ConnectionError():
             advice = "the cloud's API does not answer: check auth_url in clouds.yaml and the way there"
         case _ if status == 401:
-            advice = "the cloud does not accept the account: check its secrets in clouds.yaml"
+            advice = "the cloud does not accept the account: check its secrets in clouds.yaml, and whether it expired"
         case _ if status in (403, 413) and "quota" in text.lower():
             advice = "the project's quota is used up: have it enlarged, or remove what is not needed"
         case _ if status == 403:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import multiprocessing
+import os
 import shlex
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs
-from managed_k8s.cloud import credential, deploy, infra, profile, project, server, servers
+from managed_k8s.cloud import credential, deploy, infra, ownership, preflight, profile, project, server, servers
 from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -22,43 +25,63 @@ log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
-# All servers of a map are made at once; the first one's look at the infrastructure serves the others.
-_FRESH = 120
 SSH_TIMEOUT = 300
+RUN = "run.json"
+# In place of a cluster's name, of servers that are of none.
+LONERS = "servers"
 
 
 def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) -> None:
-    """Check everything, then make the cluster's infrastructure, before the first server is made.
+    """Check everything, then make the cluster's infrastructure, before a server is made.
 
+    Both are done once for all servers of a run of salt-cloud.
     Raises settings.InvalidError with every problem of map, profiles and settings; CloudError.
     """
-    name, raw = vm["profile"], vm["raw"]
-    problems = profile.problems(name, raw)
-    settings, cluster = None, raw.get("cluster")
-    if isinstance(cluster, str):
-        try:
-            settings = inputs.checked(opts, cluster)
-        except InvalidError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    if not problems:
-        with explained():
-            problems = persistently(lambda: profile.missing(conn, name, raw))
-    if problems:
-        raise InvalidError(problems)
-    if settings is not None:
-        store = Store.of(opts, raw["cluster"])
-        with explained():
-            project.claim(conn, store)
-        _infrastructure(conn, store, settings)
-
-
-def _infrastructure(conn: Connection, store: Store, settings: Mapping[str, Any]) -> None:
-    digest = checkout.digest(settings["openstack"])
+    request = preflight.Request(vm["name"], vm["profile"], vm["raw"])
+    store = Store.of(opts, request.cluster or LONERS)
     with filelock.FileLock(store.path(".infra.lock")):
-        stamp = store.read("infra.json") or {}
-        if stamp.get("digest") != digest or time.time() - stamp.get("time", 0) > _FRESH:
-            made = infra.ensure(conn, store.cluster, settings, log.info)
-            store.write("infra.json", {"digest": digest, "time": time.time(), **made})
+        run = Run.of(store)
+        if profile.problems(request.where, request.keys) or request.digest not in run.checked:
+            preflight.check(opts, lambda: conn, [request])
+        if request.cluster and not run.has_infrastructure:
+            settings = inputs.checked(opts, request.cluster)
+            with explained():
+                project.claim(conn, store)
+            store.write("infra.json", infra.ensure(conn, request.cluster, settings, log.info))
+            dataclasses.replace(run, has_infrastructure=True).keep(store)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the processes of one salt-cloud command tell each other about a cluster.
+
+    id: of the command. checked: digests of what need not be checked again.
+    """
+
+    id: list[float]
+    checked: list[str]
+    has_infrastructure: bool = False
+
+    @classmethod
+    def of(cls, store: Store) -> Run:
+        """Return what this command noted; nothing when only another one did."""
+        kept = store.read(RUN)
+        return cls(**kept) if kept and kept["id"] == run_id() else cls(run_id(), [])
+
+    def keep(self, store: Store) -> None:
+        """Note it for the other processes."""
+        store.write(RUN, dataclasses.asdict(self))
+
+
+def run_id() -> list[float]:
+    """Return what tells this salt-cloud command, whose processes are children of the first, from all others."""
+    first = multiprocessing.parent_process()
+    pid = first.pid if first and first.pid else os.getpid()
+    try:
+        return [pid, psutil.Process(pid).create_time()]
+    except psutil.NoSuchProcess:
+        # It was killed and its children go on.
+        return [pid, 0]
 
 
 def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say: Say) -> Any:
@@ -70,7 +93,7 @@ def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say
     Raises CloudError or deploy.DeployError.
     """
     name = vm["name"]
-    store = Store.of(opts, vm["raw"].get("cluster", "servers"))
+    store = Store.of(opts, vm["raw"].get("cluster", LONERS))
     # Two runs of salt-cloud at once do not both work on it.
     with filelock.FileLock(store.path(f".{name}.lock")), explained():
         present = persistently(lambda: server.find(conn, name))
@@ -117,7 +140,7 @@ def _deploy(
     def routes() -> list[deploy.Ssh]:
         if "ssh_gateway" not in raw:
             return [login(made, address)]
-        jumps = [login(*gateway) for gateway in _gateways(conn, raw["ssh_gateway"])]
+        jumps = [login(*gateway) for gateway in _gateways(conn, raw["ssh_gateway"], raw.get("cluster"))]
         return [login(made, address, jump) for jump in jumps]
 
     say("deploying")
@@ -147,8 +170,12 @@ def _requirements(root: Path, vm: Mapping[str, Any]) -> str:
     return file.read_text()
 
 
-def _gateways(conn: Connection, prefix: str) -> list[tuple[Any, str]]:
-    """Return the running servers whose name begins so, with their floating IPs."""
+def _gateways(conn: Connection, prefix: str, cluster: str | None) -> list[tuple[Any, str]]:
+    """Return the cluster's running servers whose name begins so, with their floating IPs."""
     candidates = conn.compute.servers(details=True, name=f"^{prefix}-")
-    found = [(server, servers.addresses(server)["floating_ip"]) for server in candidates if server.status == "ACTIVE"]
+    found = [
+        (server, servers.addresses(server)["floating_ip"])
+        for server in candidates
+        if server.status == "ACTIVE" and (server.metadata or {}).get(ownership.CLUSTER) == cluster
+    ]
     return [(server, address) for server, address in found if address]

@@ -6,6 +6,7 @@ however far it came, and corrects what was changed since.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import functools
 from collections.abc import Callable, Mapping
@@ -27,7 +28,8 @@ POLICIES = {"hard": "anti-affinity", "soft": "soft-anti-affinity"}
 class Infrastructure:
     """What is there for a cluster, and what is missing.
 
-    settings: the whole settings. change: False only lists what would be done, in `changes`.
+    settings: the whole settings. change: False only lists what would be done, in `changes`, and counts what is missing
+    by kind, in `needs`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Infrastructure:
         self.tag = naming.tag(cluster)
         self.say, self.change = say, change
         self.changes: list[str] = []
+        self.needs: collections.Counter[str] = collections.Counter()
 
     def ensure(self) -> dict[str, Any]:
         """Make what is missing and correct what differs; return `network_id` and the virtual IP's addresses.
@@ -68,6 +71,8 @@ class Infrastructure:
         if subnet and router.result():
             self._attach(router.result(), network, subnet)
         port = subnet and self._virtual_ip(network, subnet)
+        # What cannot be looked for, as it would be in something that is not there.
+        self.needs.update({"subnet": not network, "port": 0 if subnet else 2, "floating IP": not port})
         public = self._floating_ip(external.result(), port) if port else None
         return {
             "network_id": network and network.id,
@@ -89,6 +94,13 @@ class Infrastructure:
         api, external = self.conn.network, outside.result()
         gateway = {"network_id": external.id}
         router = self._one(api.routers, api.create_router, "router", self.cluster, external_gateway_info=gateway)
+        # Only administrators see it by default; a router without the attribute is no reason to stop.
+        if router and router.is_distributed:
+            raise CloudError(
+                f"router {self.cluster} is distributed (DVR): its floating IPs do not follow the virtual IP to another "
+                f"gateway. Have an administrator run: openstack router set --disable --centralized {self.cluster}; "
+                f"openstack router set --enable {self.cluster}"
+            )
         if router and (router.external_gateway_info or {}).get("network_id") != external.id:
             self._do(
                 f"connect router {self.cluster} to {external.name}",
@@ -117,6 +129,7 @@ class Infrastructure:
     def _attach(self, router: Any, network: Any, subnet: Any) -> None:
         ports = self.conn.network.ports(device_id=router.id, network_id=network.id)
         if not any(True for _ in ports):
+            self.needs["port"] += 1
             self._do(
                 f"connect network {self.cluster} to its router",
                 lambda: self.conn.network.add_interface_to_router(router, subnet_id=subnet.id),
@@ -148,6 +161,7 @@ class Infrastructure:
             what = f"attach floating IP {loose.floating_ip_address} to {port.name}"
             made = self._do(what, lambda: api.update_ip(loose, port_id=port.id))
         else:
+            self.needs["floating IP"] += 1
             values = {"floating_network_id": external.id, "port_id": port.id, "description": mark}
             made = self._do(f"create floating IP of {port.name}", lambda: api.create_ip(**values))
         return str(made.floating_ip_address) if made else None
@@ -161,11 +175,10 @@ class Infrastructure:
                 f"{kind} {name} is there already and is not this cluster's, for its description is not {self.tag}: "
                 "rename it, or give the cluster another name"
             )
-        return (
-            own[0]
-            if own
-            else self._do(f"create {kind} {name}", lambda: create(name=name, description=self.tag, **values))
-        )
+        if own:
+            return own[0]
+        self.needs[kind] += 1
+        return self._do(f"create {kind} {name}", lambda: create(name=name, description=self.tag, **values))
 
     def _do(self, what: str, action: Callable[[], Any]) -> Any:
         self.changes.append(what)
@@ -184,7 +197,10 @@ class Infrastructure:
             )
             for role in naming.ROLES
         }  # fmt: skip
-        if all(groups.values()):
+        # A new group has two rules of Neutron's own, which let everything out.
+        missing = [role for role, group in groups.items() if not group]
+        self.needs["security group rule"] += sum(2 + len(rules.of_role(role, self.openstack)) for role in missing)
+        if not missing:
             roles = {group.id: role for role, group in groups.items()}
             for role, group in groups.items():
                 self._rules(role, group, groups, roles)
@@ -197,6 +213,7 @@ class Infrastructure:
         }
         missing = sorted(wanted - present.keys(), key=repr)
         if missing:
+            self.needs["security group rule"] += len(missing)
             self._do(
                 "; ".join(f"allow {rule.words} to {group.name}" for rule in missing),
                 lambda: list(self.conn.network.create_security_group_rules(_bodies(missing, group, groups))),
@@ -218,6 +235,7 @@ class Infrastructure:
                 self._create_server_group(name, policy)
 
     def _create_server_group(self, name: str, policy: str) -> None:
+        self.needs["server group"] += 1
         self._do(
             f"create server group {name} ({policy})",
             lambda: self.conn.compute.create_server_group(name=name, policies=[policy]),
@@ -283,10 +301,19 @@ def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say
 
 def plan(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> list[str]:
     """Return what ensure() would do, without doing it. Raises CloudError."""
+    return sorted(_look(conn, cluster, settings).changes)
+
+
+def needs(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> collections.Counter[str]:
+    """Return how many of each kind ensure() would make, like `{"port": 2}`. Raises CloudError."""
+    return _look(conn, cluster, settings).needs
+
+
+def _look(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> Infrastructure:
     infrastructure = Infrastructure(conn, cluster, settings, change=False)
     with explained():
         infrastructure.ensure()
-    return sorted(infrastructure.changes)
+    return infrastructure
 
 
 def destroy(conn: Connection, cluster: str, say: Say = lambda text: None) -> None:

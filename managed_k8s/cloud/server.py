@@ -52,11 +52,17 @@ def create(conn: Connection, name: str, profile: Mapping[str, Any], key_name: st
 
 def find(conn: Connection, name: str) -> Any:
     """Return the server of this name, or None. Raises CloudError when there are several."""
-    found = list(conn.compute.servers(details=True, name=f"^{name}$"))
+    found = _named(conn, name)
     if len(found) > 1:
         ids = ", ".join(server.id for server in found)
         raise CloudError(f"there are {len(found)} servers {name} ({ids}): remove all but one")
     return found[0] if found else None
+
+
+def _named(conn: Connection, name: str) -> list[Any]:
+    # Nova takes a regular expression, of its database's dialect: what else it matches is left out here.
+    found = conn.compute.servers(details=True, name=f"^{name}$")
+    return [server for server in found if server.name == name]
 
 
 def is_pending(server: Any) -> bool:
@@ -215,7 +221,7 @@ def destroy(conn: Connection, name: str) -> bool:
 
     Ports and floating IPs that somebody else made and attached stay.
     """
-    servers = list(conn.compute.servers(details=True, name=f"^{name}$"))
+    servers = _named(conn, name)
     ports = _own_ports(conn, name)
     addresses = [address for port in ports for address in conn.network.ips(port_id=port.id) if _is_own(address, name)]
     for server in servers:

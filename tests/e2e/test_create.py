@@ -39,7 +39,8 @@ def members(demo):
 
 
 def test_every_server_of_the_map_runs_and_no_other(demo):
-    wanted = cluster_map.of_cluster(cluster_map.read(demo.checkout.root / "cluster.map"), "demo")
+    content = cluster_map.read_yaml(demo.checkout.root / "cluster.map")
+    wanted = cluster_map.servers(content, "cluster.map").of_cluster("demo")
     assert {name: server["status"] for name, server in demo.servers.items()} == dict.fromkeys(wanted, "ACTIVE")
 
 

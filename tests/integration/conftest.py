@@ -25,6 +25,7 @@ PARTS = ("_pillar", "_runners", "_output", "_modules", "_clouds", "reactor", "ma
 ONE, OTHER = "rehearsal", "stranger"
 MINIONS = (f"{ONE}-master-1", f"{ONE}-gateway-1", f"{OTHER}-worker-1")
 MAP = {f"{ONE}-{role}": [f"{ONE}-{role}-1"] for role in ("gateway", "master")}
+PROVIDER = {"driver": "openstack", "cloud": "no-such-cloud", "minion": {"master": "127.0.0.1"}}
 SETTINGS = """managed_k8s:
   openstack:
     cloud: no-such-cloud
@@ -86,7 +87,7 @@ class Salt:
 
     def _configure_cloud(self):
         for folder, content in (
-            ("cloud.providers.d", {"openstack": {"driver": "openstack", "cloud": "no-such-cloud"}}),
+            ("cloud.providers.d", {"openstack": PROVIDER}),
             ("cloud.profiles.d", {profile: self._profile(profile) for profile in MAP}),
         ):
             (self.root / folder).mkdir()
@@ -94,7 +95,8 @@ class Salt:
 
     def _profile(self, name):
         return {"provider": "openstack", "cluster": ONE, "image": "i", "flavor": "f", "ssh_username": "debian",
-                "networks": [{"network": ONE, "security_groups": [name]}]}  # fmt: skip
+                "networks": [{"network": ONE, "security_groups": [name],
+                              "allowed_address_pairs": [{"port": f"{ONE}-api"}]}]}  # fmt: skip
 
     def start(self):
         self._spawn("salt-master", "-c", self.root)

@@ -149,6 +149,28 @@ def test_other_programs_work_from_the_checkout(running):
     assert providers.returncode == 0
 
 
+def test_salt_cloud_refuses_a_wrong_map_in_one_message(running):
+    file = running.root / "cluster.map"
+    text = file.read_text()
+    try:
+        file.write_text(text + "nothing: [rehearsal-worker-1]\nx: [web-1]\n")
+        done = running.run("salt-cloud", "-y", "-m", "cluster.map")
+    finally:
+        file.write_text(text)
+    assert done.returncode == 1
+    assert "rehearsal-worker-1: profile nothing is in no file" in done.stderr
+    assert "web-1: profile x is in no file" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["-y", "-m", "cluster.map"], ["-Q"], ["-y", "-d", "rehearsal-master-1"]])
+def test_salt_cloud_says_when_it_cannot_reach_the_cloud(running, words):
+    done = running.run("salt-cloud", *words)
+    assert done.returncode == 1
+    assert "cloud 'no-such-cloud' is in no clouds.yaml" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.fixture
 def held(running):
     """What is noted while the reconcilers' locks are held, as they are throughout."""

@@ -6,19 +6,25 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+from keystoneauth1.access.access import AccessInfoV3
 from openstack.block_storage.v3.backup import Backup
+from openstack.block_storage.v3.limits import AbsoluteLimit
 from openstack.block_storage.v3.snapshot import Snapshot
 from openstack.block_storage.v3.volume import Volume
+from openstack.compute.v2.availability_zone import AvailabilityZone
 from openstack.compute.v2.flavor import Flavor
 from openstack.compute.v2.keypair import Keypair
+from openstack.compute.v2.limits import AbsoluteLimits
 from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_group import ServerGroup
-from openstack.exceptions import ConflictException, NotFoundException, ResourceFailure
+from openstack.exceptions import ConflictException, DuplicateResource, NotFoundException, ResourceFailure
 from openstack.identity.v3.application_credential import ApplicationCredential
 from openstack.image.v2.image import Image
+from openstack.network.v2.extension import Extension
 from openstack.network.v2.floating_ip import FloatingIP
 from openstack.network.v2.network import Network
 from openstack.network.v2.port import Port
+from openstack.network.v2.quota import QuotaDetails
 from openstack.network.v2.router import Router
 from openstack.network.v2.security_group import SecurityGroup
 from openstack.network.v2.security_group_rule import SecurityGroupRule
@@ -43,7 +49,12 @@ class Table:
                 yield item
 
     def find(self, name_or_id, ignore_missing=True):
-        return next((item for item in self.items.values() if name_or_id in (item.id, item.name)), None)
+        if name_or_id in self.items:
+            return self.items[name_or_id]
+        found = [item for item in self.items.values() if item.name == name_or_id]
+        if len(found) > 1:
+            raise DuplicateResource(f"more than one {name_or_id}")
+        return found[0] if found else None
 
     def get(self, item_id):
         return self.items[item_id]
@@ -71,7 +82,7 @@ class Table:
 class Cloud:
     """A connection. `requests` has every change that was asked for: (what, values)."""
 
-    current_user_id = "user"
+    current_user_id, current_project_id = "user", "project"
 
     def __init__(self):
         self.numbers = itertools.count(1)
@@ -133,6 +144,20 @@ class Cloud:
         self.identity.delete_application_credential = lambda user, item: tables["application_credentials"].delete(item)
         self.block_storage.find_type = lambda name: None
         self.block_storage.types = list
+        self.extensions = ["security-group", "allowed-address-pairs", "router"]
+        network.extensions = lambda: [Extension(alias=alias) for alias in self.extensions]
+        compute.availability_zones = lambda: [AvailabilityZone(name="nova", state={"available": True})]
+        # Quota by field; what is not named is not limited.
+        self.compute_quota: dict[str, int] = {}
+        self.network_quota: dict[str, dict[str, int]] = {}
+        self.storage_quota: dict[str, int] = {}
+        compute.get_limits = lambda: SimpleNamespace(absolute=AbsoluteLimits(**self.compute_quota))
+        network.get_quota = lambda project, details: QuotaDetails(**self.network_quota)
+        self.block_storage.get_limits = lambda: SimpleNamespace(absolute=AbsoluteLimit(**self.storage_quota))
+        self.config = SimpleNamespace(get_auth_args=lambda: {"auth_url": "https://192.0.2.1:5000/v3"})
+        # Of the token that clouds.yaml's account got.
+        self.token = AccessInfoV3({"token": {"roles": [{"id": "1", "name": "member"}], "methods": ["password"]}}, "id")
+        self.session = SimpleNamespace(auth=SimpleNamespace(get_access=lambda session: self.token))
 
     def _create_ip(self, **values):
         return self.tables["ips"].create(floating_ip_address=f"203.0.113.{next(self.numbers)}", **values)

@@ -18,6 +18,9 @@ clouds:
 """
 
 
+SECRET = '{"application_credential": {"id": "1", "secret": "hunter2"}}'
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Has the codes to answer with, and the methods that it was asked."""
 
@@ -37,8 +40,10 @@ class Api(http.server.BaseHTTPRequestHandler):
         code = self.server.answers.pop(0)
         if code:
             self.send_response(code)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(SECRET)))
             self.end_headers()
+            self.wfile.write(SECRET.encode())
         else:
             self.close_connection = True
             self.connection.close()
@@ -65,8 +70,8 @@ def session(monkeypatch):
     return connection._Session()
 
 
-def request(session, api, method):
-    return session.request(f"http://127.0.0.1:{api.server_port}/servers", method, authenticated=False)
+def request(session, api, method, path="/servers"):
+    return session.request(f"http://127.0.0.1:{api.server_port}{path}", method, authenticated=False)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,14 @@ def test_what_may_have_made_something_is_not_sent_twice(session, api, answer):
     assert api.seen == ["POST"]
     # Who looks first whether it was made may try again.
     assert connection.is_transient(raised.value)
+
+
+@pytest.mark.parametrize(("path", "is_logged"), [("/servers", True), ("/users/1/application_credentials", False)])
+def test_the_secret_that_keystone_shows_once_is_not_logged(session, api, caplog, path, is_logged):
+    caplog.set_level("DEBUG")
+    api.answers = [201]
+    assert "hunter2" in request(session, api, "POST", path).text
+    assert ("hunter2" in caplog.text) == is_logged
 
 
 def test_a_final_answer_is_not_asked_for_again(session, api):

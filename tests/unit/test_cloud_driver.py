@@ -85,7 +85,8 @@ def vm(**changed):
 
 def test_has_salt_clouds_whole_set(driver):
     functions = """avail_images avail_locations avail_sizes console_log create destroy get_configured_provider
-        list_nodes list_nodes_full list_nodes_min list_nodes_select reboot show_instance start stop"""
+        list_keypairs list_networks list_nodes list_nodes_full list_nodes_min list_nodes_select list_security_groups
+        list_server_groups list_volume_types reboot show_instance start stop"""
     assert {f"openstack.{name}" for name in functions.split()} <= set(driver)
 
 
@@ -114,12 +115,55 @@ def test_a_failure_says_nothing_secret_either_and_takes_the_minions_key_back(dri
 def test_lists_are_plain_data(driver, cloud):
     server.create(cloud, NAME, GATEWAY, "key", lambda text: None)
     server.complete(cloud, server.find(cloud, NAME))
-    for name in ("list_nodes", "list_nodes_full", "list_nodes_min", "avail_images", "avail_sizes"):
+    for name in (
+        "list_nodes", "list_nodes_full", "list_nodes_min", "avail_images", "avail_sizes", "avail_locations",
+        "list_networks", "list_security_groups", "list_server_groups", "list_keypairs", "list_volume_types",
+    ):  # fmt: skip
         found = driver[f"openstack.{name}"]()
         assert json.loads(json.dumps(found)) == found
     node = driver["openstack.list_nodes"]()[NAME]
     assert set(node) == {"id", "name", "image", "size", "state", "private_ips", "public_ips"}
     assert driver["openstack.show_instance"](NAME, call="action")["state"] == "ACTIVE"
+
+
+def test_images_of_one_name_are_all_listed(driver, cloud):
+    other = cloud.image.create_image(name="debian-12")
+    cloud.image.create_image(name="debian-13")
+    found = driver["openstack.avail_images"]()
+    assert len(found) == 3
+    assert found[f"debian-12 ({other.id})"]["id"] == other.id
+    assert "debian-13" in found
+
+
+def test_a_map_starts_what_is_stopped(driver, cloud, opts):
+    server.create(cloud, NAME, GATEWAY, "key", lambda text: None)
+    server.complete(cloud, server.find(cloud, NAME))
+    server.find(cloud, NAME)._update(status="SHUTOFF")
+    # salt.cloud.Map.get_vmnames_by_action compares with these words.
+    assert driver["openstack.list_nodes_min"]() == {NAME: {"state": "STOPPED"}}
+    assert driver["openstack.list_nodes"]()[NAME]["state"] == "SHUTOFF"
+
+
+def test_a_failure_in_a_process_of_its_own_is_a_message(driver, opts, monkeypatch):
+    """salt-cloud -p gives each server one when it works in parallel."""
+
+    def fail(routes, files, wait):
+        raise deploy.DeployError("disk full")
+
+    monkeypatch.setattr(deploy, "install", fail)
+    parallel = salt.loader.clouds({**opts, "parallel": True})
+    with pytest.raises(SystemExit, match=f"{NAME}: disk full"):
+        parallel["openstack.create"](vm())
+
+
+def test_salt_cloud_shows_a_refusal_as_it_is(driver, opts, monkeypatch):
+    """It takes the arguments of an error that comes before the map is read for a format string."""
+    wrong = {**opts, "providers": {"openstack": {"openstack": {"driver": "openstack", "cloud": "lab", "x{0}{y}": 1}}}}
+    with pytest.raises(SaltCloudSystemExit) as raised:
+        salt.loader.clouds(wrong)["openstack.get_configured_provider"]()
+    shown = f"Error: {raised.value.args}".format(raised.value)
+    assert shown.startswith("Error: \n- provider openstack: x{0}{y}: no such key")
+    assert raised.value.exit_code == 1
 
 
 def test_one_that_was_not_completed_is_still_to_be_made_but_can_be_removed(driver, cloud, opts):

@@ -154,8 +154,9 @@ def test_keeps_away_from_servers_that_it_does_not_understand(cloud, present, wor
 
 def test_destroy_leaves_ports_and_addresses_of_others(cloud):
     server.create(cloud, NAME, GATEWAY, "key", lambda text: None)
+    own = cloud.network.find_port(NAME)
     cloud.network.create_port(name=NAME, description="mine")
-    cloud.network.create_ip(port_id=cloud.network.find_port(NAME).id, description="mine")
+    cloud.network.create_ip(port_id=own.id, description="mine")
     assert server.destroy(cloud, NAME)
     assert [port.description for port in cloud.network.ports(name=NAME)] == ["mine"]
     assert "mine" in [address.description for address in cloud.network.ips()]
@@ -163,9 +164,13 @@ def test_destroy_leaves_ports_and_addresses_of_others(cloud):
 
 
 def test_goes_in_through_each_running_gateway(cloud, opts, monkeypatch):
-    for number, status in ((1, "ACTIVE"), (2, "SHUTOFF"), (3, "ACTIVE")):
+    for number, status, owner in ((1, "ACTIVE", "demo"), (2, "SHUTOFF", "demo"), (3, "ACTIVE", "demo"),
+                                  ("gateway-1", "ACTIVE", "demo-gateway")):  # fmt: skip
         addresses = {"demo": [{"addr": f"203.0.113.{number}", "OS-EXT-IPS:type": "floating"}]}
-        cloud.tables["servers"].create(name=f"demo-gateway-{number}", status=status, addresses=addresses)
+        metadata = {"managed-k8s": owner}
+        cloud.tables["servers"].create(
+            name=f"demo-gateway-{number}", status=status, addresses=addresses, metadata=metadata
+        )
     cloud.network.create_security_group(name="demo-worker", description="x")
     raw = {key: GATEWAY[key] for key in ("cluster", "image", "flavor")}
     raw |= {"networks": [{"network": "demo"}], "ssh_gateway": "demo-gateway"}

@@ -1,13 +1,15 @@
 import copy
 from pathlib import Path
 
+import hypothesis
 import pytest
 import salt.config
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managed_k8s import inputs, settings, settings_reference, verbs
-from managed_k8s.cluster_map import MapError, read, read_profiles
+from managed_k8s import cluster_map, contradictions, inputs, settings, settings_reference, verbs
+from managed_k8s.cluster_map import MapError
 from managed_k8s.settings import InvalidError
 
 LEAST = {
@@ -51,6 +53,11 @@ def test_three_settings_are_enough():
         ({"gateway__advertisement_interval": "fast"}, ["advertisement_interval", "number"]),
         ({"openstack__api_allowed_cidrs": "0.0.0.0/0"}, ["api_allowed_cidrs", "array"]),
         ({"artifacts__url": "mirror"}, ["artifacts.url"]),
+        ({"kubernetes__service_cidr": "10.96.0.0/11"}, ["service_cidr 10.96.0.0/11 is too large", "/12"]),
+        ({"kubernetes__pod_cidr": "10.244.0.0/24"}, ["pod_cidr 10.244.0.0/24 is too small", "/22"]),
+        ({"kubernetes__pod_cidr": "169.254.0.0/16"}, ["pod_cidr", "reserved"]),
+        ({"openstack__dns_servers": ["10.96.0.10"]}, ["dns_servers 10.96.0.10 is in kubernetes.service_cidr"]),
+        ({"kubernetes__pod_cidr": "10.77.0.0/16"}, ["artifacts.url 10.77.0.10 is in kubernetes.pod_cidr"]),
     ],
 )
 def test_says_which_key_and_what_is_allowed(changes, words):
@@ -88,32 +95,17 @@ def test_the_reference_is_current():
     )
 
 
+@pytest.mark.parametrize("value", [{1, 2}, float("nan"), object(), {(1, 2): 3}])
+def test_what_is_no_plain_data_is_refused(value):
+    with pytest.raises(InvalidError, match=r"demo\.sls"):
+        settings.complete({"managed_k8s": {"openstack": value}}, "demo.sls")
+
+
 def test_every_setting_is_described():
     for table, rule in settings.schema()["properties"].items():
         for name, one in rule["properties"].items():
             assert one.get("description"), f"{table}.{name}"
             assert name in rule.get("required", ()) or "default" in one
-
-
-@pytest.mark.parametrize("content", ["[1]", "a: [", "a: [1]", "a: [{1: 2}]", "a: 5", "\t", "a: [x]\nb: [x]"])
-def test_a_wrong_map_is_a_message(tmp_path, content):
-    file = tmp_path / "cluster.map"
-    file.write_text(content)
-    with pytest.raises(MapError, match=r"cluster\.map"):
-        read(file)
-
-
-def test_reads_both_forms_of_a_map(tmp_path):
-    file = tmp_path / "cluster.map"
-    file.write_text("p: [a-master-1, {a-master-2: {flavor: x}}]\nq: [b-worker-1]\n")
-    assert read(file) == {"a-master-1": "p", "a-master-2": "p", "b-worker-1": "q"}
-
-
-@pytest.mark.parametrize("content", ["a: 5", "a: {extends: b}", "a: {extends: a}", "{"])
-def test_wrong_profiles_are_a_message(tmp_path, content):
-    (tmp_path / "x.conf").write_text(content)
-    with pytest.raises(MapError):
-        read_profiles(tmp_path)
 
 
 # Files as the Salt master reads them
@@ -174,10 +166,148 @@ def test_the_only_cluster_need_not_be_named(opts, tmp_path):
 
 @pytest.mark.parametrize("masters", [0, 2, 4, 6])
 def test_an_even_number_of_masters_is_refused(masters):
-    names = {f"demo-master-{n}": "p" for n in range(1, masters + 1)} | {"demo-gateway-1": "p"}
-    profiles = {"p": {"cluster": "demo", "networks": [{"network": "demo"}]}}
-    (problem,) = settings.map_problems("demo", complete(), names, profiles)
+    names = [*(f"demo-master-{n}" for n in range(1, masters + 1)), "demo-gateway-1"]
+    (problem,) = contradictions.of_counts("demo", complete(), names)
     assert "1, 3 or 5" in problem
+
+
+@pytest.mark.parametrize(
+    ("workers", "words"),
+    [(5, None), (16, "kubernetes.pod_cidr 10.244.0.0/20 is too small for the 17"), (30, "network_cidr 10.30.0.0/27")],
+)
+def test_there_is_an_address_for_each_server_and_a_network_for_each_node(workers, words):
+    names = ["demo-gateway-1", "demo-master-1", *(f"demo-worker-{n}" for n in range(1, workers + 1))]
+    found = complete(kubernetes__pod_cidr="10.244.0.0/20", openstack__network_cidr="10.30.0.0/27")
+    problems = contradictions.of_counts("demo", found, names)
+    assert any(words in problem for problem in problems) if words else problems == []
+
+
+# Files that all clusters share
+
+
+def write(opts, name, content):
+    file = Path(opts["managed_k8s"]["checkout"]) / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+
+
+@pytest.mark.parametrize("content", ["[1]", "a: [", "5: [a]", "a: [x]\na: [y]", "{% if %}"])
+def test_a_map_that_cannot_be_read_is_a_message(opts, content):
+    write(opts, "cluster.map", content)
+    with pytest.raises(MapError, match=r"cluster\.map"):
+        inputs.server_map(opts)
+
+
+@pytest.mark.parametrize("content", ["a: [1]", "a: [{1: 2}]", "a: 5", "a:", "a: [x]\nb: [x]", "a: [{x: 5}]", "a: [[x]]"])
+def test_a_wrong_entry_is_a_message(opts, content):
+    write(opts, "cluster.map", content)
+    (fault,) = inputs.server_map(opts).faults
+    assert fault.text.startswith("cluster.map: ")
+
+
+def test_reads_every_form_of_a_map(opts):
+    write(opts, "cluster.map", "p: [a-master-1, {a-master-2: {flavor: x}}]\nq: b-worker-1\nr: {c: {}, d: {}}\n")
+    found = inputs.server_map(opts).servers
+    assert {name: entry.profile for name, entry in found.items()} == {
+        "a-master-1": "p", "a-master-2": "p", "b-worker-1": "q", "c": "r", "d": "r",
+    }  # fmt: skip
+    assert found["a-master-2"].overrides == {"flavor": "x"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("p: 5", "p must be a table"),
+        ("p: {extends: b}", "extends 'b'"),
+        ("p: {extends: p}", "extends 'p'"),
+        ("p: {extends: [p]}", "extends"),
+        ("{", "is no YAML"),
+        ("1: {}", "1 must be a text"),
+        ("p: {}\np: {}", "conflicting"),
+        ("q: {}", "there are q"),
+    ],
+)
+def test_a_wrong_profile_says_why_it_is_missing(tmp_path, content, words):
+    (tmp_path / "x.conf").write_text(content)
+    assert words in cluster_map.read_profiles(tmp_path).missing("p")
+
+
+def test_profiles_are_extended_as_salt_cloud_does(tmp_path):
+    (tmp_path / "x.conf").write_text(
+        "a: {flavor: x, metadata: {one: '1'}, networks: [{network: n}]}\n"
+        "b: {extends: a, metadata: {two: '2'}, networks: []}\nc: {extends: b, flavor: y}\n"
+    )
+    assert cluster_map.read_profiles(tmp_path).good["c"] == {
+        "flavor": "y", "metadata": {"one": "1", "two": "2"}, "networks": [],
+    }  # fmt: skip
+
+
+ONE = """
+managed_k8s:
+  openstack: {cloud: lab, external_network: external}
+  artifacts: {url: 'http://192.0.2.9'}
+"""
+PROFILES = """
+{0}: {{provider: openstack, cluster: {0}, image: i, flavor: f}}
+{0}-gateway: {{extends: {0}, networks: [{{network: {0}, security_groups: [{0}-gateway], allowed_address_pairs: [{{port: {0}-api}}]}}]}}
+{0}-master: {{extends: {0}, networks: [{{network: {0}, security_groups: [{0}-master]}}]}}
+"""  # noqa: E501
+
+
+@pytest.fixture
+def two(opts):
+    """Two clusters, one and two."""
+    for name in ("one", "two"):
+        write(opts, f"pillar/clusters/{name}.sls", ONE)
+        write(opts, f"cloud.profiles.d/{name}.conf", PROFILES.format(name))
+    write(opts, "cloud.providers.d/openstack.conf", "openstack: {driver: openstack, cloud: lab, minion: {master: m}}")
+    write(opts, "cluster.map", "".join(f"{n}-{r}: [{n}-{r}-1]\n" for n in ("one", "two") for r in ("gateway", "master")))
+    assert inputs.checked(opts, "one")
+    assert inputs.checked(opts, "two")
+    return opts
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pillar/clusters/two.sls", "wrong"),
+        ("cloud.profiles.d/two.conf", "{"),
+        ("cloud.profiles.d/two.conf", "two: 5"),
+        ("cloud.profiles.d/two.conf", "two-gateway: {extends: nothing}"),
+        ("cloud.providers.d/two.conf", "second: 5"),
+        ("cluster.map", "one-gateway: [one-gateway-1]\none-master: [one-master-1]\ntwo-gateway: [web, {two-gateway-1: 5}]"),
+        ("cluster.map", "one-gateway: [one-gateway-1]\none-master: [one-master-1]\nx: [two-master-1]\ny: [two-master-1]"),
+    ],
+)
+def test_what_is_wrong_with_one_cluster_does_not_stop_the_other(two, name, content):
+    write(two, name, content)
+    assert inputs.checked(two, "one")
+    if "providers" not in name:
+        with pytest.raises(InvalidError):
+            inputs.checked(two, "two")
+
+
+YAML_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["x", "one", "openstack", "one-gateway-1", "one-api"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["one", "one-gateway", "one-gateway-1", "networks", "network", "cluster", "provider", "extends",
+                         "image", "flavor", "security_groups", "allowed_address_pairs", "minion", "driver", 5]),
+        inner, max_size=4),
+    max_leaves=15,
+)  # fmt: skip
+
+
+@given(st.sampled_from(["cluster.map", "cloud.profiles.d/one.conf", "cloud.providers.d/openstack.conf"]), YAML_VALUES)
+@hypothesis.settings(max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_whatever_the_shared_files_hold_is_accepted_or_refused(two, name, content):
+    before = (Path(two["managed_k8s"]["checkout"]) / name).read_text()
+    write(two, name, yaml.safe_dump(content))
+    try:
+        inputs.checked(two, "one")
+    except InvalidError as error:
+        assert error.problems
+    finally:
+        write(two, name, before)
 
 
 def test_what_is_checked_in_is_in_order(tmp_path):

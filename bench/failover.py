@@ -60,12 +60,12 @@ def _holder(setting: Setting) -> str:
     if len(names) < 2:
         raise BenchError(f"{setting.cluster.name} has one gateway: nothing takes over from it")
     address = setting.cluster.settings["openstack"]["virtual_ip"]
-    script = f"systemctl is-active haproxy keepalived | tr '\\n' ' '; ip -4 -oneline address show to {address}/32"
+    script = f"systemctl is-active haproxy keepalived; ip -4 -oneline address show to {address}/32"
     end = time.monotonic() + _HEALTHY_LIMIT
     while True:
         answers = setting.salt(names, "cmd.run", script)
         holders = [name for name, answer in answers.items() if address in answer]
-        if len(holders) == 1 and all(answer.startswith("active active ") for answer in answers.values()):
+        if len(holders) == 1 and all(answer.split()[:2] == ["active"] * 2 for answer in answers.values()):
             time.sleep(_SETTLED)
             return holders[0]
         if time.monotonic() > end:

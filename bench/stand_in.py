@@ -43,7 +43,7 @@ def observer(count: int) -> Iterator[tuple[Observer, dict[str, str]]]:
         clouds.write_text(yaml.safe_dump({"clouds": {"stand-in": _account(ports["identity"], folder / "ca.pem")}}))
         found, store = settings.complete(_SETTINGS, "stand-in"), Store(folder, CLUSTER)
         _fill(store, found, authority, ports["kubernetes"])
-        cloud = LiveCloud({"managed_k8s": {"checkout": name}}, CLUSTER, found)
+        cloud = LiveCloud({"managed_k8s": {"checkout": name, "state": name}}, CLUSTER, found)
         kube = _Kube(CLUSTER, found, store, cloud)
         # The environment's clouds.yaml comes first; the API's port is no setting.
         environment = mock.patch.dict(os.environ, OS_CLIENT_CONFIG_FILE=str(clouds))

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench-lab clean
+.PHONY: help test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -68,6 +68,11 @@ e2e: lab  ## End-to-end tests: the cluster of cluster.map, a second one, the lab
 
 e2e-quick: lab  ## Of these what .ci/run tries: the cluster is made, and nothing changes afterwards
 	$(BIN)/pytest tests/e2e/test_create.py tests/e2e/test_idempotency.py
+
+bench: lab  ## Measure what is promised, by us against by hand; BENCH=--yes replaces the cluster
+	eval "$$($(BIN)/python -m lab env)" \
+	  && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE" \
+	  && $(BIN)/python -m bench $(BENCH)
 
 bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
 	$(BIN)/python -m tests.bench.lab

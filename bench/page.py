@@ -1,0 +1,55 @@
+"""The parts of the bench, and docs/performance.md of what they found: `python -m bench.page` writes it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bench import calls, creation, failover, planning, report, second_apply
+from bench.report import Details, Figures, Row
+from bench.setting import Setting
+
+
+class Part(Protocol):
+    """A module that measures."""
+
+    def measure(self, setting: Setting, /) -> Figures:
+        """Measure; what is found is plain data. Raises BenchError."""
+
+    def rows(self, figures: Figures, /) -> list[Row]:
+        """Return the lines of the main table."""
+
+    def details(self, figures: Figures, /) -> list[Details]:
+        """Return other tables."""
+
+
+# In the order of a whole run: the others need the cluster that the first one makes.
+PARTS: dict[str, Part] = {
+    "creation": creation,
+    "apply": second_apply,
+    "failover": failover,
+    "calls": calls,
+    "plan": planning,
+}
+
+
+def rows(parts: Mapping[str, Figures]) -> list[Row]:
+    """Return the lines of the main table."""
+    return [row for name, figures in parts.items() for row in PARTS[name].rows(figures)]
+
+
+def details(parts: Mapping[str, Figures]) -> list[Details]:
+    """Return the other tables."""
+    return [table for name, figures in parts.items() for table in PARTS[name].details(figures)]
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return docs/performance.md.
+
+    results: `date`, `machine`, `parts` (name -> figures).
+    """
+    return report.text(results, rows(results["parts"]), details(results["parts"]))
+
+
+if __name__ == "__main__":
+    report.PAGE.write_text(page(report.load()))

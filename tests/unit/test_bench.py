@@ -1,0 +1,379 @@
+"""What the bench computes from what it measures."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+import requests
+import trustme
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import by_hand, calls, creation, failover, ours, page, planning, report, second_apply
+from bench.http_counter import Counter, Traffic, place
+from bench.probes import INTERVAL, Probe, Probing, longest_gap, summary
+from bench.setting import BenchError, Setting
+from managed_k8s.plan import plan, waiting
+
+MOMENTS = st.lists(st.floats(0, 100), max_size=50)
+
+
+# Gaps
+
+
+def test_a_gap_is_from_one_answer_to_the_next() -> None:
+    assert longest_gap([1.0, 1.1, 1.6, 1.7], 0.9, 1.8) == pytest.approx(0.5)
+
+
+def test_no_answer_at_the_beginning_or_the_end_is_a_gap_too() -> None:
+    assert longest_gap([3.0], 0.0, 4.0) == 3.0
+    assert longest_gap([1.0], 0.0, 4.0) == 3.0
+    assert longest_gap([], 0.0, 4.0) == 4.0
+
+
+@given(MOMENTS, st.randoms())
+def test_a_gap_does_not_depend_on_the_order_of_answers(moments: list[float], random: Any) -> None:
+    shuffled = list(moments)
+    random.shuffle(shuffled)
+    assert longest_gap(moments, 0, 100) == longest_gap(shuffled, 0, 100)
+
+
+@given(MOMENTS, st.floats(0, 100))
+def test_more_answers_make_no_gap_longer(moments: list[float], another: float) -> None:
+    assert longest_gap([*moments, another], 0, 100) <= longest_gap(moments, 0, 100)
+
+
+def probes(*outcomes: float | None, begun: float = 10.0) -> list[Probe]:
+    """Return a probe every 50 ms; outcomes: seconds until its answer, None for none."""
+    starts = [begun + number * INTERVAL for number in range(len(outcomes))]
+    return [
+        Probe(start, start + (2.0 if took is None else took), took is not None)
+        for start, took in zip(starts, outcomes, strict=True)
+    ]
+
+
+def test_a_probe_that_tcp_repeats_does_not_shorten_the_gap_it_fell_into() -> None:
+    found = summary(probes(*[0.01] * 20, 1.03, 1.03, 1.03, None, *[0.01] * 40))
+    assert found.gap == pytest.approx(5 * INTERVAL)
+    assert found.slowest == pytest.approx(1.03)
+    assert (found.probes, found.failed) == (64, 1)
+    assert found.late == pytest.approx(0)
+
+
+def test_an_api_that_does_not_come_back_has_the_whole_rest_as_gap() -> None:
+    assert summary(probes(*[0.01] * 21, *[None] * 40)).gap == pytest.approx(40 * INTERVAL - 0.01)
+
+
+# Probing, against a server of our own
+
+
+class Ready(BaseHTTPRequestHandler):
+    """Answers /readyz; `server.status` is what with."""
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status if self.path == "/readyz" else 404)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api():
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server: Any = HTTPServer(("127.0.0.1", 0), Ready)
+    server.status = 200
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.trust = ssl.create_default_context()
+    authority.configure_trust(server.trust)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def probing(server: Any, seconds: float = 0.4) -> Any:
+    with Probing("127.0.0.1", server.server_address[1], server.trust) as found:
+        threading.Event().wait(seconds)
+    return found.summary
+
+
+def test_probes_go_to_a_ready_api_and_are_answered(api) -> None:
+    found = probing(api)
+    assert found.probes >= 4
+    assert found.failed == 0
+
+
+def test_an_api_that_is_not_ready_is_no_answer(api) -> None:
+    api.status = 500
+    found = probing(api)
+    assert found.failed == found.probes >= 4
+
+
+def test_nobody_who_listens_is_no_answer(api) -> None:
+    with Probing("127.0.0.1", 1, api.trust) as found:
+        threading.Event().wait(0.2)
+    assert found.summary.failed == found.summary.probes > 0
+
+
+# Counting
+
+
+@pytest.fixture
+def service():
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = b"x" * 5000
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "get",
+    [
+        pytest.param(lambda url: requests.get(url, timeout=5).content, id="requests, as openstacksdk"),
+        pytest.param(
+            lambda url: urllib3.PoolManager().request("GET", url).data, id="urllib3, as the Kubernetes client"
+        ),
+        pytest.param(lambda url: urllib.request.urlopen(url, timeout=5).read(), id="urllib"),  # noqa: S310
+    ],
+)
+def test_every_client_is_counted_and_reads_what_was_sent(service, get) -> None:
+    counter = Counter({place(service): "compute"})
+    with counter.counting():
+        assert get(f"{service}/a") == b"x" * 5000
+        assert get(f"{service}/b") == b"x" * 5000
+    found = counter.traffic["compute"]
+    assert found.requests == 2
+    assert 10_000 < found.received < 11_000
+    assert 50 < found.sent < 1_000
+    get(service)
+    assert found.requests == 2, "counted after the end"
+
+
+def test_who_is_no_known_service_counts_under_its_address(service) -> None:
+    counter = Counter({})
+    with counter.counting():
+        requests.get(service, timeout=5)
+    assert list(counter.traffic) == [place(service)]
+
+
+def test_a_place_has_its_schemes_port() -> None:
+    assert place("https://cloud:8774/v2.1") == "cloud:8774"
+    assert place("http://10.77.0.10") == "10.77.0.10:80"
+
+
+def test_a_look_asks_no_more_about_a_thousand_nodes_than_about_ten() -> None:
+    few, many = calls.of_stand_in(10), calls.of_stand_in(1000)
+    assert set(few) == {"identity", "compute", "network", "kubernetes"}
+    assert {name: traffic["requests"] for name, traffic in few.items()} == {
+        name: traffic["requests"] for name, traffic in many.items()
+    }
+    assert many["compute"]["received"] > 50 * few["compute"]["received"] / 10, "the lists do grow"
+
+
+# Planning
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_the_world_to_be_planned_is_a_whole_cluster_with_nothing_in_its_way(count: int) -> None:
+    desired, observed = planning.world(count)
+    assert len(desired.nodes) == count
+    # All converge; init and access are one node's, all other masters and workers join.
+    assert len(plan(desired, observed)) == count + 2 + (count - 3) + 3
+    assert waiting(desired, observed) == []
+
+
+# Creation
+
+
+def test_what_the_script_by_hand_prints() -> None:
+    lines = [
+        "   8.1 s     8.1 s  seven servers ACTIVE",
+        "warning: something",
+        "  30.0 s    38.1 s  smoke-tested",
+    ]
+    assert by_hand.parse(lines) == [
+        {"step": "seven servers ACTIVE", "seconds": 8.1, "until": 8.1},
+        {"step": "smoke-tested", "seconds": 30.0, "until": 38.1},
+    ]
+
+
+HISTORY = [
+    {"time": 50.0, "subject": "cluster", "what": "smoke_passed", "step": "smoke", "seconds": 9.0},
+    {"time": 110.0, "subject": "demo-master-1", "what": "begun", "step": "converge:demo-master-1"},
+    {"time": 130.0, "subject": "demo-master-1", "what": "converged", "step": "converge:demo-master-1", "seconds": 20.0},
+    {"time": 140.0, "subject": "cluster", "what": "failed", "step": "addons", "seconds": 35.0},
+    {"time": 170.0, "subject": "cluster", "what": "smoke_passed", "step": "smoke", "seconds": 30.0},
+    {"time": 190.0, "subject": "cluster", "what": "smoke_passed", "step": "smoke", "seconds": 10.0},
+]
+
+
+def test_only_what_happened_since_counts() -> None:
+    assert ours.smoke_tested(HISTORY, 100.0) == 170.0
+    with pytest.raises(BenchError, match="smoke test"):
+        ours.smoke_tested(HISTORY, 200.0)
+
+
+def test_steps_come_in_the_order_of_their_beginning() -> None:
+    assert [(step["step"], step["until"], step.get("failed")) for step in ours.steps(HISTORY, 100.0)] == [
+        ("addons", 40.0, True),
+        ("converge:demo-master-1", 30.0, None),
+        ("smoke", 70.0, None),
+        ("smoke", 90.0, None),
+    ]
+
+
+def creations(hand: float, mine: float) -> dict[str, Any]:
+    return {
+        "by_hand": {"seconds": hand, "steps": []},
+        "ours": {"seconds": mine, "salt_cloud": 20.0, "waited": mine + 2, "steps": []},
+    }
+
+
+@pytest.mark.parametrize(("mine", "held"), [(150.0, True), (151.0, False)])
+def test_we_may_take_half_as_long_again_as_by_hand(mine: float, held: bool) -> None:
+    assert creation.rows(creations(100.0, mine))[-1].held is held
+
+
+class Asked:
+    """A setting in which things are there."""
+
+    def __init__(self, replace: bool) -> None:
+        self.replace = replace
+
+
+@pytest.fixture
+def removed(monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(by_hand, "there", lambda setting: ["bh-master-1"])
+    monkeypatch.setattr(ours, "there", lambda setting: ["network demo"])
+    monkeypatch.setattr(by_hand, "remove", lambda setting: done.append("by hand"))
+    monkeypatch.setattr(ours, "remove", lambda setting: done.append("ours"))
+    monkeypatch.setattr(by_hand, "make_and_remove", lambda setting: {})
+    monkeypatch.setattr(ours, "make", lambda setting: {})
+    return done
+
+
+def test_no_cluster_is_removed_unasked(removed) -> None:
+    with pytest.raises(BenchError) as caught:
+        creation.measure(Asked(replace=False))  # type: ignore[arg-type]
+    assert removed == []
+    assert all(words in str(caught.value) for words in ("server bh-master-1", "network demo", "--yes"))
+
+
+def test_when_told_both_are_removed_before_anything_is_made(removed) -> None:
+    creation.measure(Asked(replace=True))  # type: ignore[arg-type]
+    assert removed == ["by hand", "ours"]
+
+
+# Commands
+
+
+def test_what_a_command_prints_is_returned_and_its_failure_told() -> None:
+    setting = Setting()
+    assert setting.run("python", "-c", "print('hello')").strip() == "hello"
+    with pytest.raises(BenchError, match="exit code 2"):
+        setting.run("bench/by_hand.sh", "sideways")
+
+
+# State runs
+
+
+def test_states_that_change_something_are_counted() -> None:
+    answers = {"a": {"x": {"changes": {}}, "y": {"changes": {"new": 1}}}, "b": {"x": {"changes": {}}}}
+    assert second_apply.count(answers) == {"states": 3, "changed": 1}
+
+
+def test_a_state_run_that_did_not_happen_is_no_fast_one() -> None:
+    with pytest.raises(BenchError, match="The function"):
+        second_apply.count({"a": {}, "b": ["The function state.apply is running"]})
+
+
+@pytest.mark.parametrize(("seconds", "changed", "held"), [(15.0, 0, True), (15.1, 0, False), (3.0, 1, False)])
+def test_a_second_run_has_to_be_fast_and_change_nothing(seconds: float, changed: int, held: bool) -> None:
+    figures = {"servers": 7, "states": 400, "seconds": seconds, "changed": changed}
+    assert second_apply.rows(figures)[0].held is held
+
+
+# Promises and the page
+
+
+def cut(gap: float) -> dict[str, Any]:
+    found = {"probes": 200, "failed": 3, "gap": gap, "slowest": 1.02, "late": 0.004}
+    return {"gateway": "demo-gateway-1", "cut": found, "return": {**found, "gap": 3.0}}
+
+
+def test_the_longest_of_all_gaps_counts() -> None:
+    assert failover.rows({"cuts": [cut(0.2), cut(0.5), cut(0.3)]})[0].held
+    assert failover.rows({"cuts": [cut(0.2), cut(0.51), cut(0.3)]})[0].held is False
+
+
+def plans(thousand: float, five_thousand: float) -> dict[str, Any]:
+    return {
+        "runs": [
+            {"nodes": 1000, "steps": 2002, "seconds": thousand},
+            {"nodes": 5000, "steps": 10002, "seconds": five_thousand},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("thousand", "five_thousand", "held"),
+    [(0.02, 0.11, [True, None, True]), (0.11, 0.5, [False, None, True]), (0.01, 0.2, [True, None, False])],
+)
+def test_planning_has_to_be_fast_and_linear(thousand: float, five_thousand: float, held: list[bool | None]) -> None:
+    assert [row.held for row in planning.rows(plans(thousand, five_thousand))] == held
+
+
+def test_requests_must_not_grow_with_nodes() -> None:
+    def runs(*counts: int) -> dict[str, Any]:
+        one = {"compute": {"requests": 3, "sent": 1000, "received": 2000}}
+        more = [{"nodes": 10, "traffic": {"compute": {"requests": n, "sent": 0, "received": 0}}} for n in counts]
+        return {"first": one, "next": one, "stand_ins": more}
+
+    assert calls.rows(runs(9, 9, 9))[-1].held
+    assert calls.rows(runs(9, 9, 10))[-1].held is False
+    assert calls.rows(runs(9))[0].measured == "3, 3 kB"
+
+
+def test_traffic_to_all_services_is_added_up() -> None:
+    one = {"requests": 1, "sent": 2, "received": 3}
+    assert calls.total({"a": one, "b": one}) == Traffic(2, 4, 6)
+
+
+def test_a_promise_that_was_not_held_is_said_in_the_page() -> None:
+    rows = [report.Row("good", "1 s", "2 s", True), report.Row("bad", "3 s", "2 s", False)]
+    text = report.text({"date": "2026-01-01", "machine": "M"}, rows, [])
+    assert "| good | 1 s | 2 s |\n| bad | **3 s: not held** | 2 s |" in text
+
+
+def test_cells_do_not_break_a_table() -> None:
+    assert report.markdown(("b",), [("a|a", "1")]) == "|  | b |\n| --- | --- |\n| a/a | 1 |\n"
+
+
+def test_the_page_is_that_of_the_last_figures() -> None:
+    assert report.PAGE.read_text() == page.page(report.load()), "run: python -m bench.page"
+    json.dumps(report.load())

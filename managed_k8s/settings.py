@@ -155,11 +155,11 @@ def _network_problems(settings: Settings, source: str) -> Iterable[str]:
             yield f"{source}: {path} {network} is reserved; choose a private one, like 10.30.0.0/24"
     for one, other in itertools.combinations(networks, 2):
         if networks[one].overlaps(networks[other]):
-            yield f"{source}: {one} {networks[one]} overlaps {other} {networks[other]}; choose ranges that do not overlap"
+            yield f"{source}: {one} {networks[one]} overlaps {other} {networks[other]}; choose separate ranges"
     yield from _virtual_ip_problems(settings["openstack"], networks["openstack.network_cidr"], source)
     for path in ("kubernetes.pod_cidr", "kubernetes.service_cidr"):
         yield from (
-            f"{source}: {key} {address} is in {path} {networks[path]}, so servers would not reach it; choose another range"
+            f"{source}: {key} {address} is in {path} {networks[path]}, so servers would not reach it; choose another"
             for key, address in _outside_addresses(settings)
             if address in networks[path]
         )

@@ -12,7 +12,12 @@ from managed_k8s import checkout
 
 @pytest.fixture
 def output(capsys):
-    opts = {**salt.config.DEFAULT_MINION_OPTS, **salt.config.DEFAULT_CLOUD_OPTS, "color": False, "optimization_order": [0]}
+    opts = {
+        **salt.config.DEFAULT_MINION_OPTS,
+        **salt.config.DEFAULT_CLOUD_OPTS,
+        "color": False,
+        "optimization_order": [0],
+    }
     opts |= {"outputter_dirs": [str(checkout.root() / "_output")], "output": "servers"}
     return salt.loader.outputters(opts)["servers"]
 

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 from pathlib import Path
 
@@ -198,7 +199,9 @@ def test_a_map_that_cannot_be_read_is_a_message(opts, content):
         inputs.server_map(opts)
 
 
-@pytest.mark.parametrize("content", ["a: [1]", "a: [{1: 2}]", "a: 5", "a:", "a: [x]\nb: [x]", "a: [{x: 5}]", "a: [[x]]"])
+@pytest.mark.parametrize(
+    "content", ["a: [1]", "a: [{1: 2}]", "a: 5", "a:", "a: [x]\nb: [x]", "a: [{x: 5}]", "a: [[x]]"]
+)
 def test_a_wrong_entry_is_a_message(opts, content):
     write(opts, "cluster.map", content)
     (fault,) = inputs.server_map(opts).faults
@@ -261,7 +264,9 @@ def two(opts):
         write(opts, f"pillar/clusters/{name}.sls", ONE)
         write(opts, f"cloud.profiles.d/{name}.conf", PROFILES.format(name))
     write(opts, "cloud.providers.d/openstack.conf", "openstack: {driver: openstack, cloud: lab, minion: {master: m}}")
-    write(opts, "cluster.map", "".join(f"{n}-{r}: [{n}-{r}-1]\n" for n in ("one", "two") for r in ("gateway", "master")))
+    write(
+        opts, "cluster.map", "".join(f"{n}-{r}: [{n}-{r}-1]\n" for n in ("one", "two") for r in ("gateway", "master"))
+    )
     assert inputs.checked(opts, "one")
     assert inputs.checked(opts, "two")
     return opts
@@ -275,8 +280,14 @@ def two(opts):
         ("cloud.profiles.d/two.conf", "two: 5"),
         ("cloud.profiles.d/two.conf", "two-gateway: {extends: nothing}"),
         ("cloud.providers.d/two.conf", "second: 5"),
-        ("cluster.map", "one-gateway: [one-gateway-1]\none-master: [one-master-1]\ntwo-gateway: [web, {two-gateway-1: 5}]"),
-        ("cluster.map", "one-gateway: [one-gateway-1]\none-master: [one-master-1]\nx: [two-master-1]\ny: [two-master-1]"),
+        (
+            "cluster.map",
+            "one-gateway: [one-gateway-1]\none-master: [one-master-1]\ntwo-gateway: [web, {two-gateway-1: 5}]",
+        ),
+        (
+            "cluster.map",
+            "one-gateway: [one-gateway-1]\none-master: [one-master-1]\nx: [two-master-1]\ny: [two-master-1]",
+        ),
     ],
 )
 def test_what_is_wrong_with_one_cluster_does_not_stop_the_other(two, name, content):
@@ -288,7 +299,8 @@ def test_what_is_wrong_with_one_cluster_does_not_stop_the_other(two, name, conte
 
 
 YAML_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["x", "one", "openstack", "one-gateway-1", "one-api"]),
+    st.none() | st.booleans() | st.integers(-5, 5)
+    | st.sampled_from(["x", "one", "openstack", "one-gateway-1", "one-api"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["one", "one-gateway", "one-gateway-1", "networks", "network", "cluster", "provider", "extends",
                          "image", "flavor", "security_groups", "allowed_address_pairs", "minion", "driver", 5]),
@@ -298,14 +310,16 @@ YAML_VALUES = st.recursive(
 
 
 @given(st.sampled_from(["cluster.map", "cloud.profiles.d/one.conf", "cloud.providers.d/openstack.conf"]), YAML_VALUES)
-@hypothesis.settings(max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(
+    max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
 def test_whatever_the_shared_files_hold_is_accepted_or_refused(two, name, content):
     before = (Path(two["managed_k8s"]["checkout"]) / name).read_text()
     write(two, name, yaml.safe_dump(content))
     try:
-        inputs.checked(two, "one")
-    except InvalidError as error:
-        assert error.problems
+        # Any other error is a traceback for the operator.
+        with contextlib.suppress(InvalidError):
+            inputs.checked(two, "one")
     finally:
         write(two, name, before)
 

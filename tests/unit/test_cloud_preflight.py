@@ -201,7 +201,8 @@ def test_an_empty_project_needs_a_cluster_and_its_servers(checkout, cloud):
 
 def test_says_all_that_the_quota_is_too_small_for(checkout, cloud):
     cloud.compute_quota = {"total_cores": 8, "total_cores_used": 4, "total_ram": -1, "total_ram_used": 0,
-                           "instances": 10, "instances_used": 7, "server_groups": 2, "server_groups_used": 0}  # fmt: skip
+                           "instances": 10, "instances_used": 7, "server_groups": 2,
+                           "server_groups_used": 0}  # fmt: skip
     used_up = {"limit": 1, "used": 1, "reserved": 0}
     cloud.network_quota = {"floating_ips": used_up, "ports": {"limit": -1, "used": 9}}
     assert [problem.split(":")[1].strip() for problem in refused(checkout, cloud)] == [

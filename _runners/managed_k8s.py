@@ -5,6 +5,7 @@ Every function takes a cluster's name; it may be left out while there is only on
 ``--out=json`` it prints the data instead. The exit code is 1 when something is wrong.
 """
 
+import dataclasses
 import functools
 import inspect
 import sys
@@ -113,6 +114,7 @@ def status(cluster=None):
         ("Next:", data["next"]),
         ("Waiting for:", data["waiting"]),
         ("Failed:", [f"{step}: {why}" for step, why in data["failed"].items()]),
+        ("Backups:", data["backup"]["problems"]),
     ):
         if sentences:
             _print(title, *_bullets(sentences))
@@ -160,7 +162,9 @@ def sweep():
     CLI Example: ``salt-run managed_k8s.sweep``
     """
     data = verbs.sweep(__opts__)
+    data["backups"] = verbs.sweep_backups(__opts__)["clusters"]
     _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
+    _print(f"Backups of: {', '.join(data['backups']) or 'none'}.")
     return data, True
 
 
@@ -257,6 +261,64 @@ def smoke(cluster=None):
 
     data = verbs.smoke(__opts__, cluster, report)
     return data, data["ok"]
+
+
+@_face
+def backup(cluster=None, reason="asked for"):
+    """
+    Take a backup now: etcd, certificates, keys.
+
+    CLI Example: ``salt-run managed_k8s.backup demo``
+    """
+    made = verbs.backup(__opts__, cluster, str(reason))
+    _print(f"{made.name}: revision {made.revision}, {made.count} keys, {_size(made.size)}, from {made.member}")
+    return dataclasses.asdict(made), True
+
+
+@_face
+def backups(cluster=None):
+    """
+    List the backups, newest first; the exit code is 1 when something is wrong with them.
+
+    CLI Example: ``salt-run managed_k8s.backups demo``
+    """
+    found, state = verbs.backups(__opts__, cluster)
+    table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "good", box=None)
+    for one in found:
+        numbers = (_size(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
+        table.add_row(one.name, *numbers, one.member, escape(one.reason), escape(one.problem) or "yes")
+    _print(table, *_bullets(state["problems"]))
+    return {"backups": [dataclasses.asdict(one) for one in found], **state}, not state["problems"]
+
+
+def _size(count):
+    return f"{count / 1e6:.1f} MB"
+
+
+@_face
+def backup_verify(cluster=None, backup=None):
+    """
+    Restore a backup into a scratch etcd on this machine, and compare it with what was noted when it was made.
+
+    backup: its name; without it, the newest.
+
+    CLI Example: ``salt-run managed_k8s.backup_verify demo``
+    """
+    tried = verbs.backup_verify(__opts__, cluster, backup)
+    _print(f"{tried.name} is good: a scratch etcd has its {tried.count} keys at revision {tried.revision}.")
+    return dataclasses.asdict(tried), True
+
+
+@_face
+def check(cluster=None):
+    """
+    Say what is wrong with a cluster and its backups, for monitoring; the exit code is 1 when something is.
+
+    CLI Example: ``salt-run managed_k8s.check demo``
+    """
+    data = verbs.check(__opts__, cluster)
+    _print(*(_bullets(data["problems"]) or [f"{data['cluster']} is well, and its backups are."]))
+    return data, not data["problems"]
 
 
 @_face

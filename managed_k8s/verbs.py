@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from managed_k8s import access, cluster_map, inputs, mirror, naming, wakeups
+from managed_k8s.backup import health, landing, service
+from managed_k8s.backup.etcd import EtcdError
+from managed_k8s.backup.member import NoMemberError
+from managed_k8s.backup.record import Record
+from managed_k8s.backup.repository import BorgError
+from managed_k8s.backup.service import BackupError, Backups
 from managed_k8s.history import History
 from managed_k8s.jobs import JobError
 from managed_k8s.live import Cluster
@@ -37,7 +45,7 @@ def errors() -> tuple[type[Exception], ...]:
 
     return (
         VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError,
-        openstack.exceptions.SDKException,
+        openstack.exceptions.SDKException, BackupError, BorgError, EtcdError, NoMemberError,
     )  # fmt: skip
 
 
@@ -161,6 +169,30 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     return {"clusters": looked}
 
 
+def sweep_backups(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
+    """Start what is due of the clusters' backups, each in a process of its own, and remove what nobody asked for."""
+    now = time.time() if now is None else now
+    started = []
+    for name in inputs.clusters(opts):
+        store = Store.of(opts, name)
+        if not (store.read("initialised.json") or {}).get("finished"):
+            continue
+        try:
+            with service.lock(store).acquire(blocking=False):
+                landing.clear(opts, name)
+                backups = Cluster(opts, name).backups
+                work = backups.due(now) if backups.settings["backup"]["enabled"] else []
+        except filelock.Timeout:
+            continue
+        except (InvalidError, cluster_map.MapError):
+            # The reconciler says what is wrong with the settings.
+            continue
+        if work:
+            wakeups.start(opts, store, "backup")
+            started.append(name)
+    return {"clusters": started}
+
+
 def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     """Return what there is, what is wrong, and what happens next."""
     situation = look(opts, cluster)
@@ -175,7 +207,50 @@ def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
         "next": [words(step) for step in situation.steps],
         "waiting": situation.waiting,
         "failed": {name: f"{kept['count']} times, last: {kept['why']}" for name, kept in sorted(failures.items())},
+        "backup": backup_state(Cluster(opts, situation.cluster).backups),
     }
+
+
+# Backups
+
+
+def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> Record:
+    """Take a backup now; wait for one that is under way first. Raises what errors() lists."""
+    backups = Cluster(opts, choose(opts, cluster)).backups
+    with service.lock(backups.store):
+        return backups.take(reason)
+
+
+def backup_verify(opts: Mapping[str, Any], cluster: str | None, name: str | None) -> Record:
+    """Restore a backup, the newest by default, into a scratch etcd here. Raises BackupError when it is not good."""
+    backups = Cluster(opts, choose(opts, cluster)).backups
+    with service.lock(backups.store):
+        return backups.verify(name)
+
+
+def backups(opts: Mapping[str, Any], cluster: str | None) -> tuple[list[Record], dict[str, Any]]:
+    """Return all backups, newest first, and what is wrong with them."""
+    found = Cluster(opts, choose(opts, cluster)).backups
+    return found.records(), backup_state(found)
+
+
+def backup_state(found: Backups, now: float | None = None) -> dict[str, Any]:
+    """Return the newest backup's name and what is wrong, from what is on record: the repository is not asked."""
+    records, settings = found.listed(), found.settings["backup"]
+    problems: list[str] = []
+    if settings["enabled"]:
+        now = time.time() if now is None else now
+        attempts = (found.attempts(service.BACKUPS), found.attempts(service.DRILLS))
+        problems = health.problems(settings, records, *attempts, now=now)
+    return {"newest": records[0].name if records else None, "problems": problems}
+
+
+def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Return what is wrong with a cluster, for monitoring: from what is on record, so it is quick and asks nobody."""
+    found = Cluster(opts, choose(opts, cluster))
+    state = found.store.read("state.json") or {}
+    wrong = [] if state.get("ready") else ["the cluster is not ready; see: salt-run managed_k8s.status"]
+    return {"cluster": found.name, "problems": [*wrong, *backup_state(found.backups)["problems"]]}
 
 
 def words(step: Step) -> str:
@@ -271,7 +346,7 @@ def doomed(opts: Mapping[str, Any], cluster: str | None) -> tuple[Cluster, list[
 
     return found, [
         *infrastructure.destroy_plan(found.cloud.connection, found.name),
-        f"everything kept in {found.store.folder}: keys, kubeconfig, history",
+        f"everything kept in {found.store.folder}: keys, kubeconfig, history (not its backups)",
     ]
 
 

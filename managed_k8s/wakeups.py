@@ -90,11 +90,14 @@ def _starts(store: Store) -> bool:
     return False
 
 
-def start(opts: Mapping[str, Any], store: Store) -> None:
-    """Start a reconciler of its own process and session: it outlives who asked for it."""
-    log = store.path("reconcile.log")
+def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> None:
+    """Start a process and session of its own: it outlives who asked for it.
+
+    what: the module of ours that does the work.
+    """
+    log = store.path(f"{what}.log")
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    command = [sys.executable, "-m", "managed_k8s.reconcile", _configuration(opts), store.cluster]
+    command = [sys.executable, "-m", f"managed_k8s.{what}", _configuration(opts), store.cluster]
     with os.fdopen(handle, "ab") as output:
         subprocess.Popen(
             command,

@@ -283,10 +283,11 @@ def backups(cluster=None):
     CLI Example: ``salt-run managed_k8s.backups demo``
     """
     found, state = verbs.backups(__opts__, cluster)
-    table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "good", box=None)
+    table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "verified", box=None)
     for one in found:
         numbers = (_size(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
-        table.add_row(one.name, *numbers, one.member, escape(one.reason), escape(one.problem) or "yes")
+        verified = escape(one.problem) or ("restored in a drill" if one.proven else "when made")
+        table.add_row(one.name, *numbers, one.member, escape(one.reason), verified)
     _print(table, *_bullets(state["problems"]))
     return {"backups": [dataclasses.asdict(one) for one in found], **state}, not state["problems"]
 

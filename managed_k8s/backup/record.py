@@ -19,7 +19,8 @@ class Record:
 
     time: when it was begun, in seconds since 1970. member: where. reason: why. revision, keys, hash, size: of the
     snapshot, as `etcdutl snapshot status` says. count: keys at that revision, as etcd itself said. sha256: of the file.
-    canary: what the canary key held. cluster_id: etcd's own, in hexadecimal. problem: what a later check found wrong.
+    canary: what the canary key held. cluster_id: etcd's own, in hexadecimal. proven: whether a drill restored it.
+    problem: what one found wrong with it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Record:
     size: int
     sha256: str
     canary: str
+    proven: bool = False
     problem: str = ""
 
     @property
@@ -46,7 +48,8 @@ class Record:
     def comment(self) -> str:
         """Return what the archive keeps."""
         content = dataclasses.asdict(self)
-        del content["name"], content["problem"]
+        for what in ("name", "proven", "problem"):
+            del content[what]
         return json.dumps(content, sort_keys=True)
 
 
@@ -55,15 +58,12 @@ def name(time: float) -> str:
     return PREFIX + datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def read(archive: Mapping[str, Any], problems: Mapping[str, str]) -> Record | None:
-    """Return an archive's record, or None when it is none of ours.
-
-    problems: archive name -> what a check found wrong with it.
-    """
+def read(archive: Mapping[str, Any]) -> Record | None:
+    """Return an archive's record, or None when it is none of ours."""
     called = str(archive["name"])
     if not called.startswith(PREFIX):
         return None
     try:
-        return Record(name=called, problem=problems.get(called, ""), **json.loads(archive["comment"]))
+        return Record(name=called, **json.loads(archive["comment"]))
     except (ValueError, TypeError):
         return None

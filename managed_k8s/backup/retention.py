@@ -1,4 +1,4 @@
-"""Which backups stay: borg's words, borg's meaning, and never without the newest good one.
+"""Which backups stay: borg's words, borg's meaning, and never without the newest good and the newest proven one.
 
 Not `borg prune` itself: it does not know which archives are good, and volume snapshots are kept by the same words. That
 both mean the same is tested against it.
@@ -29,6 +29,10 @@ class Backup(Protocol):
     def good(self) -> bool:
         """Whether nothing is known against it."""
 
+    @property
+    def proven(self) -> bool:
+        """Whether it was restored once."""
+
 
 def keep(backups: Sequence[Backup], policy: Mapping[str, int]) -> dict[str, str]:
     """Return name -> the rule that keeps it, of all that stay.
@@ -41,9 +45,10 @@ def keep(backups: Sequence[Backup], policy: Mapping[str, int]) -> dict[str, str]
     kept: dict[str, str] = {}
     for rule, pattern in _PERIODS.items():
         kept |= dict.fromkeys(_by_rule(newest_first, pattern, policy.get(rule, 0), kept), rule)
-    good = next((backup for backup in newest_first if backup.good), None)
-    if good is not None:
-        kept.setdefault(good.name, "newest good")
+    # The newest good one may turn out not to be; the newest proven one is what is left then.
+    for reason, wanted in (("newest good", lambda one: one.good), ("newest proven", lambda one: one.good and one.proven)):
+        if (found := next(filter(wanted, newest_first), None)) is not None:
+            kept.setdefault(found.name, reason)
     return kept
 
 

@@ -28,7 +28,9 @@ from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
 # What was attempted, and what later checks found; in the cluster's store.
-BACKUPS, DRILLS, PROBLEMS = "backup.json", "drill.json", "backup_problems.json"
+BACKUPS, DRILLS = "backup.json", "drill.json"
+# Of each backup that a drill tried, what it found wrong; nothing when it is proven.
+TRIED = "backups_tried.json"
 # The list of the last look, for when the repository is away.
 LISTED = "backups.json"
 _MEMBER_LIMIT, _SEND_LIMIT = 30, 3600
@@ -76,13 +78,17 @@ class Backups:
 
     def listed(self) -> list[Record]:
         """Return the backups that there were at the last look, newest first; the repository is not asked."""
-        problems = self.store.read(PROBLEMS) or {}
-        return [Record(**{**kept, "problem": problems.get(kept["name"], "")}) for kept in self.store.read(LISTED) or []]
+        return self._tried([Record(**kept) for kept in self.store.read(LISTED) or []])
 
     def _records(self, archives: list[dict[str, Any]]) -> list[Record]:
-        problems = self.store.read(PROBLEMS) or {}
-        found = [one for archive in archives if (one := record.read(archive, problems))]
-        return sorted(found, key=lambda one: one.time, reverse=True)
+        found = [one for archive in archives if (one := record.read(archive))]
+        return self._tried(sorted(found, key=lambda one: one.time, reverse=True))
+
+    def _tried(self, found: list[Record]) -> list[Record]:
+        tried = self.store.read(TRIED) or {}
+        return [
+            dataclasses.replace(one, proven=tried.get(one.name) == "", problem=tried.get(one.name, "")) for one in found
+        ]
 
     def find(self, name: str | None) -> Record:
         """Return the backup with that name, or the newest good one. Raises BackupError, BorgError."""
@@ -208,9 +214,11 @@ class Backups:
         found = self.records()
         kept = retention.keep(found, self.settings["backup"]["retention"])
         doomed = [one.name for one in found if one.name not in kept]
-        self.repository.delete(doomed)
         if doomed:
+            self.repository.delete(doomed)
             self.store.write(LISTED, [dataclasses.asdict(one) for one in found if one.name in kept])
+            tried = self.store.read(TRIED) or {}
+            self.store.write(TRIED, {name: why for name, why in tried.items() if name in kept})
         return doomed
 
     # Trying
@@ -223,17 +231,12 @@ class Backups:
         chosen = self.find(name)
         with self._attempt(DRILLS, "verified") as announce, self._scratch() as folder:
             problems = drill.run(self.repository, chosen, self.programs(), folder)
-            self._note(chosen, problems)
+            self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})
             if problems:
                 raise BackupError(f"{chosen.name} is not good: {'; '.join(problems)}")
             announce(f"{chosen.name}: a scratch etcd has its {chosen.count} keys at revision {chosen.revision}",
                      backup=chosen.name)  # fmt: skip
-        return dataclasses.replace(chosen, problem="")
-
-    def _note(self, chosen: Record, problems: list[str]) -> None:
-        known = self.store.read(PROBLEMS) or {}
-        known.pop(chosen.name, None)
-        self.store.write(PROBLEMS, known | ({chosen.name: "; ".join(problems)} if problems else {}))
+        return dataclasses.replace(chosen, proven=True, problem="")
 
     # The clock
 

@@ -27,10 +27,11 @@ SETTINGS = {
 
 def record(at: float, **more: Any) -> Record:
     """Return a record of a backup that was begun then."""
-    facts: dict[str, Any] = dict(
-        name=records.name(at), time=at, member="demo-master-1", reason="schedule", kubernetes="1.36.3", etcd="3.6.8",
-        cluster_id="cafe", revision=7, keys=9, count=5, hash=1, size=100, sha256="0" * 64, canary="c",
-    )  # fmt: skip
+    facts = {
+        "name": records.name(at), "time": at, "member": "demo-master-1", "reason": "schedule", "kubernetes": "1.36.3",
+        "etcd": "3.6.8", "cluster_id": "cafe", "revision": 7, "keys": 9, "count": 5, "hash": 1, "size": 100,
+        "sha256": "0" * 64, "canary": "c",
+    }  # fmt: skip
     return Record(**(facts | more))
 
 
@@ -69,12 +70,12 @@ class Master:
         assert (minion, function) == ("demo-master-2", "managed_k8s_backup.send")
         folder = landing.Landing(self.opts, minion, ticket).folder
         manifest = {
-            "kubernetes": "1.36.3", "etcd": "3.6.8", "cluster_id": "cafe", "revision": self.revision, "keys": 9, "count": 5,
-            "hash": 1, "size": len(self.content), "sha256": hashlib.sha256(self.content).hexdigest(), "canary": ticket,
+            "kubernetes": "1.36.3", "etcd": "3.6.8", "cluster_id": "cafe", "revision": self.revision, "keys": 9,
+            "count": 5, "hash": 1, "size": len(self.content), "canary": ticket,
+            "sha256": hashlib.sha256(self.content).hexdigest(),
         }  # fmt: skip
-        (folder / landing.CONFIGURATION).write_bytes(
-            packed({"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k"})
-        )
+        files = {"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k"}
+        (folder / landing.CONFIGURATION).write_bytes(packed(files))
         arriving = self.spoil(self.content)
         half = len(arriving) // 2
         with (folder / landing.DATABASE).open("ab") as file:

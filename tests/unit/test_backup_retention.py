@@ -16,6 +16,7 @@ class Backup:
     name: str
     time: float
     good: bool = True
+    proven: bool = False
 
 
 def every(seconds, count, **more):
@@ -23,8 +24,8 @@ def every(seconds, count, **more):
 
 
 BACKUPS = st.lists(
-    st.tuples(st.integers(0, 400 * 86400), st.booleans()), max_size=60, unique_by=lambda pair: pair[0]
-).map(lambda pairs: [Backup(f"b{age}", NOW - age, good) for age, good in pairs])
+    st.tuples(st.integers(0, 400 * 86400), st.booleans(), st.booleans()), max_size=60, unique_by=lambda found: found[0]
+).map(lambda every: [Backup(f"b{age}", NOW - age, good, proven) for age, good, proven in every])
 POLICIES = st.fixed_dictionaries({rule: st.integers(0, 10) for rule in RULES})
 
 
@@ -44,6 +45,8 @@ def test_the_newest_good_one_always_stays(backups, policy):
     kept = keep(backups, policy)
     good = max((backup for backup in backups if backup.good), key=lambda backup: backup.time, default=None)
     assert good is None or good.name in kept
+    proven = [backup for backup in backups if backup.good and backup.proven]
+    assert not proven or max(proven, key=lambda backup: backup.time).name in kept
 
 
 @given(BACKUPS, POLICIES)

@@ -17,6 +17,7 @@ $(VENV)/.installed: requirements.lock
 	touch $@
 
 test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests
+	@command -v borg > /dev/null || { echo "borg is missing; as root: apt-get install borgbackup" >&2; exit 1; }
 	$(BIN)/pytest
 
 integration: $(VENV)/.installed  ## A real Salt master and minions on loopback (needs root)

@@ -83,7 +83,7 @@ def _snapshot(file, ticket):
     _etcdctl("snapshot", "save", str(file))
     status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))
     revision = status["revision"]
-    counted = _asked("get", "", "--prefix", "--count-only", f"--rev={revision}")
+    counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
     return {
         "kubernetes": __pillar__["managed_k8s"]["settings"]["kubernetes"]["version"],
         "etcd": about["version"],

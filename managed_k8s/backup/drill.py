@@ -61,7 +61,7 @@ def _answers(ask: Any) -> dict[str, Any]:
     canary = ask("get", CANARY).get("kvs") or [{}]
     return {
         "revision": ask("endpoint", "status")["Status"]["header"]["revision"],
-        "count": ask("get", "", "--prefix", "--count-only")["count"],
+        "count": ask("get", "", "--prefix", "--keys-only", "--limit=1")["count"],
         "canary": base64.b64decode(canary[0].get("value", "")).decode(errors="replace"),
     }
 

@@ -46,9 +46,10 @@ def keep(backups: Sequence[Backup], policy: Mapping[str, int]) -> dict[str, str]
     for rule, pattern in _PERIODS.items():
         kept |= dict.fromkeys(_by_rule(newest_first, pattern, policy.get(rule, 0), kept), rule)
     # The newest good one may turn out not to be; the newest proven one is what is left then.
-    for reason, wanted in (("newest good", lambda one: one.good), ("newest proven", lambda one: one.good and one.proven)):
-        if (found := next(filter(wanted, newest_first), None)) is not None:
-            kept.setdefault(found.name, reason)
+    good = [backup for backup in newest_first if backup.good]
+    for reason, found in (("newest good", good), ("newest proven", [backup for backup in good if backup.proven])):
+        if found:
+            kept.setdefault(found[0].name, reason)
     return kept
 
 

@@ -6,11 +6,10 @@ etcd's programs come from what the lab built; without that these are skipped.
 import contextlib
 import hashlib
 import json
-import os
 import subprocess
 import time
-from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.settings import load
@@ -51,7 +50,8 @@ def taken(programs, tmp_path_factory):
         ask("put", drill.CANARY, "the canary")
         ask("snapshot", "save", str(snapshot))
         status = etcd.status(programs, snapshot)
-        counted = json.loads(ask("get", "", "--prefix", "--count-only", f"--rev={status['revision']}", "-w", "json"))
+        words = ("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={status['revision']}")
+        counted = json.loads(ask(*words, "-w", "json"))
     seal = Seal.of(snapshot)
     assert seal.is_whole
     now = time.time()
@@ -115,13 +115,8 @@ def test_a_good_one_is_proven(repository, taken, programs, tmp_path):
     (archive,) = repository.archives()
     assert record.read(archive) == known
     assert tried(repository, known, programs, tmp_path) == []
-    assert not [process for process in os.popen("pgrep -f -- --unsafe-no-fsync").read().split() if alive(process)]
-
-
-def alive(process):
-    with contextlib.suppress(OSError):
-        return b"scratch" in Path(f"/proc/{process}/cmdline").read_bytes()
-    return False
+    # The scratch etcd ended.
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or [])]
 
 
 def sealed(content):

@@ -17,8 +17,6 @@ from managed_k8s.backup import retention
 from managed_k8s.backup.repository import KNOWN, PASSPHRASE, BorgError, Repository
 from managed_k8s.store import Store
 
-pytestmark = pytest.mark.skipif(shutil.which("borg") is None and "CI" not in os.environ, reason="borg is not installed")
-
 
 @pytest.fixture
 def vault(tmp_path):

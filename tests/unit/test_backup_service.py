@@ -16,8 +16,6 @@ from managed_k8s.jobs import JobError
 from managed_k8s.store import Store
 from tests.unit import backups as helpers
 
-pytestmark = pytest.mark.skipif(shutil.which("borg") is None and "CI" not in os.environ, reason="borg is not installed")
-
 
 @pytest.fixture
 def master(tmp_path):

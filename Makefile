@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test integration lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e bench-lab clean
+.PHONY: help test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -16,12 +16,9 @@ $(VENV)/.installed: requirements.lock
 	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/managed-k8s.pth"
 	touch $@
 
-test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests
+test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
 	@command -v borg > /dev/null || { echo "borg is missing; as root: apt-get install borgbackup" >&2; exit 1; }
 	$(BIN)/pytest
-
-integration: $(VENV)/.installed  ## A real Salt master and minions on loopback (needs root)
-	$(BIN)/pytest tests/integration
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -54,19 +51,22 @@ cluster: lab  ## Make the cluster of cluster.map in the lab, until its smoke tes
 	eval "$$($(BIN)/python -m lab env)" && $(BIN)/python -m managed_k8s.master start --clouds-yaml "$$OS_CLIENT_CONFIG_FILE"
 	$(BIN)/salt-cloud -y -m cluster.map
 	$(BIN)/salt-run managed_k8s.wait
-	$(BIN)/salt-run managed_k8s.kubeconfig
 
-kubeconfig: $(VENV)/.installed  ## Write an administrator's kubeconfig and say where it is
+kubeconfig: $(VENV)/.installed  ## Say where the administrator's kubeconfig is, and nothing else
 	@$(BIN)/salt-run managed_k8s.kubeconfig
 
 down: $(VENV)/.installed  ## Stop the lab, keep its state
 	$(BIN)/python -m lab down
 
-destroy: $(VENV)/.installed  ## Remove the lab's state, keep the cache
+destroy: $(VENV)/.installed  ## Undo `make cluster` and `make lab`: clusters, Salt master, lab; the cache stays
 	$(BIN)/python -m lab destroy --yes
+	$(BIN)/python -m managed_k8s.master forget --auth-url "$$($(BIN)/python -c 'from lab import settings; print(settings.load().auth_url)')"
 
-e2e: lab  ## End-to-end tests against the running lab
+e2e: lab  ## End-to-end tests: the cluster of cluster.map, a second one, the lab itself
 	$(BIN)/pytest tests/e2e
+
+e2e-quick: lab  ## Of these what .ci/run tries: the cluster is made, and nothing changes afterwards
+	$(BIN)/pytest tests/e2e/test_create.py tests/e2e/test_idempotency.py
 
 bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
 	$(BIN)/python -m tests.bench.lab

@@ -32,6 +32,15 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "openstack"
 
+# What every minion is told, beside what the provider or profile says.
+_MINION = {
+    # A state that fails ends the run: what comes after relies on it.
+    "failhard": True,
+    # salt/top.sls takes the two kinds of extensions that we have; asking the master for all eighteen is most of a run.
+    "autoload_dynamic_modules": False,
+    # A function that is not in the module of its name is in none: without this Salt loads all of its modules to see.
+    "lazy_loader_strict_matching": True,
+}
 # By process: salt-cloud forks, and a TLS connection serves one process only.
 _CONNECTIONS = {}
 _ERRORS = (connection.CloudError, deploy.DeployError, InvalidError, mirror.MirrorError)
@@ -234,8 +243,7 @@ def create(vm_):
 def _plan(vm_):
     """Split what salt-cloud hands over into what the server, the minion and its installation need."""
     deploy_it = salt.config.get_cloud_config_value("deploy", vm_, __opts__, default=True)
-    # A state that fails ends the run: what comes after relies on it.
-    minion = {"failhard": True, **salt.utils.cloud.minion_config(__opts__, vm_)} if deploy_it else {}
+    minion = {**_MINION, **salt.utils.cloud.minion_config(__opts__, vm_)} if deploy_it else {}
     return {
         "name": vm_["name"],
         "profile": vm_["profile"],

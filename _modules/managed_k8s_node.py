@@ -95,7 +95,13 @@ def init_configuration():
 
     CLI Example: ``salt demo-master-1 managed_k8s_node.init_configuration``
     """
-    init = {"apiVersion": _API, "kind": "InitConfiguration", "nodeRegistration": _registration(_pillar())}
+    init = {
+        "apiVersion": _API,
+        "kind": "InitConfiguration",
+        "nodeRegistration": _registration(_pillar()),
+        # kubeadm always makes one, by default good for any join within a day; here each join gets one of its own.
+        "bootstrapTokens": [{"ttl": "1m0s"}],
+    }
     return _documents(init, _cluster_configuration(), _kubelet_configuration(), _proxy_configuration())
 
 

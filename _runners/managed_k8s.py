@@ -5,28 +5,39 @@ Every function takes a cluster's name; it may be left out while there is only on
 ``--out=json`` it prints the data instead. The exit code is 1 when something is wrong.
 """
 
+import collections
 import dataclasses
 import functools
 import inspect
 import sys
 import time
+import traceback
 
+import rich.markup
 from rich.console import Console
-from rich.markup import escape
+from rich.live import Live
 from rich.table import Table
 
-from managed_k8s import verbs
+from managed_k8s import picture, verbs, ways
+from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
 from managed_k8s.store import Store
+
+# What else is imported is no verb: the loader would take every function in here for one.
+_escape = rich.markup.escape
 
 
 def _for_people():
     return not __opts__.get("output")
 
 
+def _console(**options):
+    return Console(highlight=False, **options)
+
+
 def _print(*lines):
     if _for_people():
-        console = Console(highlight=False, soft_wrap=True)
+        console = _console(soft_wrap=True)
         for line in lines:
             console.print(line)
 
@@ -42,14 +53,25 @@ def _face(function):
     def face(*args, **kwargs):
         try:
             data, well = function(*_arguments(function, args, kwargs))
+            code = 0 if well else 1
+        except (KeyboardInterrupt, SystemExit):
+            # Salt turns Ctrl-C and SIGTERM into SystemExit, and that into a traceback.
+            data, code = {"error": f"interrupted; {_GOES_ON.get(function.__name__, _HALFWAY)}"}, 130
         except verbs.errors() as error:
-            data, well = {"error": str(error)}, False
-            if _for_people():
-                sys.stderr.write(f"{error}\n")
-        outcome = {**data, "retcode": 0 if well else 1}
+            data, code = {"error": str(error)}, 1
+        except Exception:
+            # A defect of ours. Salt would take it for wrong arguments, or end with exit code 0.
+            data, code = {"error": traceback.format_exc()}, 1
+        if "error" in data and _for_people():
+            sys.stderr.write(f"{data['error']}\n")
+        outcome = {**data, "retcode": code}
         return {"outputter": "silent", "data": outcome} if _for_people() else outcome
 
     return face
+
+
+_GOES_ON = {"wait": "the reconciler goes on without you; come back: salt-run managed_k8s.wait"}
+_HALFWAY = "what was begun is found by the next run; see: salt-run managed_k8s.status"
 
 
 def _arguments(function, args, kwargs):
@@ -63,8 +85,12 @@ def _arguments(function, args, kwargs):
     return bound.args
 
 
+def _line(entry):
+    return _escape(picture.line(entry))
+
+
 def _bullets(sentences):
-    return [f"  - {escape(sentence)}" for sentence in sentences]
+    return [f"  - {_escape(sentence)}" for sentence in sentences]
 
 
 @_face
@@ -88,7 +114,7 @@ def plan(cluster=None):
     """
     found = verbs.look(__opts__, cluster)
     if found.steps:
-        _print("Next:", *(f"  {n}. {escape(verbs.words(step))}" for n, step in enumerate(found.steps, 1)))
+        _print("Next:", *(f"  {n}. {_escape(verbs.words(step))}" for n, step in enumerate(found.steps, 1)))
     if found.waiting:
         _print("Waiting for:", *_bullets(found.waiting))
     if found.ready:
@@ -162,7 +188,7 @@ def sweep():
     CLI Example: ``salt-run managed_k8s.sweep``
     """
     data = verbs.sweep(__opts__)
-    data["backups"] = verbs.sweep_backups(__opts__)["clusters"]
+    data["backups"] = backing_up.sweep(__opts__)["clusters"]
     _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
     _print(f"Backups of: {', '.join(data['backups']) or 'none'}.")
     return data, True
@@ -177,13 +203,51 @@ def wait(cluster=None, timeout=3600):
 
     CLI Example: ``salt-run managed_k8s.wait demo``
     """
-    begun = time.monotonic()
-    for entry in verbs.wait(__opts__, cluster, float(timeout)):
-        if entry is not None:
-            _print(_line(entry))
+    begun, limit = time.monotonic(), float(timeout)
+    if _for_people() and _console().is_terminal:
+        _watch(cluster, limit)
+    else:
+        for entry in verbs.wait(__opts__, cluster, limit):
+            if entry is not None:
+                _print(_line(entry))
     seconds = round(time.monotonic() - begun, 1)
-    _print(f"Ready after {seconds} s.")
-    return {"ready": True, "seconds": seconds}, True
+    found = verbs.reach(__opts__, cluster)
+    _print(f"{found['cluster']} is ready.", *map(_escape, ways.sentences(found)))
+    return {"ready": True, "seconds": seconds, **found}, True
+
+
+def _watch(cluster, limit):
+    """Draw what the reconciler does; what went wrong is printed above the picture, and stays."""
+    recent = collections.deque(maxlen=20)
+    console = _console()
+
+    def draw():
+        live.update(picture.draw(verbs.scene(__opts__, cluster, recent), console.height), refresh=True)
+
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for entry in verbs.wait(__opts__, cluster, limit, poll=0.25):
+            if entry is None:
+                draw()
+                continue
+            recent.append(entry)
+            if entry["what"] in _BAD:
+                live.console.print(f"[red]{_line(entry)}[/]", soft_wrap=True)
+        draw()
+
+
+_BAD = ("failed", "look_failed", "refused")
+
+
+@_face
+def reach(cluster=None):
+    """
+    Say how to reach a cluster: kubeconfig, address of the API, ssh to its servers through a gateway.
+
+    CLI Example: ``salt-run managed_k8s.reach demo``
+    """
+    found = verbs.reach(__opts__, cluster)
+    _print(*map(_escape, ways.sentences(found)))
+    return found, True
 
 
 @_face
@@ -210,22 +274,16 @@ def _follow(history):
                 time.sleep(0.5)
             else:
                 _print(_line(entry))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         return
-
-
-def _line(entry):
-    clock = time.strftime("%H:%M:%S", time.localtime(entry["time"]))
-    took = f" ({entry['seconds']} s)" if "seconds" in entry else ""
-    return escape(f"{clock}  {entry['subject']}: {entry['what'].replace('_', ' ')}{took}  {entry['reason']}")
 
 
 @_face
 def kubeconfig(cluster=None, path=None):
     """
-    Write a cluster's kubeconfig where you want it, readable for you only.
+    Say where a cluster's kubeconfig is, or write it where you want it, readable for you only.
 
-    path: a file; without it the Salt master's own is named.
+    path: a file; without it the one that the Salt master keeps is named.
 
     CLI Example: ``salt-run managed_k8s.kubeconfig demo path=~/.kube/demo``
     """
@@ -257,7 +315,7 @@ def smoke(cluster=None):
     """
 
     def report(check):
-        _print(escape(f"{'ok     ' if check.ok else 'FAILED '} {check.name} ({check.seconds:.1f} s) {check.detail}"))
+        _print(_escape(f"{'ok     ' if check.ok else 'FAILED '} {check.name} ({check.seconds:.1f} s) {check.detail}"))
 
     data = verbs.smoke(__opts__, cluster, report)
     return data, data["ok"]
@@ -270,7 +328,7 @@ def backup(cluster=None, reason="asked for"):
 
     CLI Example: ``salt-run managed_k8s.backup demo``
     """
-    made = verbs.backup(__opts__, cluster, str(reason))
+    made = backing_up.backup(__opts__, cluster, str(reason))
     _print(f"{made.name}: revision {made.revision}, {made.count} keys, {_size(made.size)}, from {made.member}")
     return dataclasses.asdict(made), True
 
@@ -282,7 +340,7 @@ def backups(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.backups demo``
     """
-    found, state = verbs.backups(__opts__, cluster)
+    found, state = backing_up.listing(__opts__, cluster)
     table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "verified", box=None)
     for one in found:
         numbers = (_size(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
@@ -305,7 +363,7 @@ def backup_verify(cluster=None, backup=None):
 
     CLI Example: ``salt-run managed_k8s.backup_verify demo``
     """
-    tried = verbs.backup_verify(__opts__, cluster, backup)
+    tried = backing_up.verify(__opts__, cluster, backup)
     _print(f"{tried.name} is good: a scratch etcd has its {tried.count} keys at revision {tried.revision}.")
     return dataclasses.asdict(tried), True
 
@@ -317,7 +375,7 @@ def check(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.check demo``
     """
-    data = verbs.check(__opts__, cluster)
+    data = backing_up.check(__opts__, cluster)
     _print(*(_bullets(data["problems"]) or [f"{data['cluster']} is well, and its backups are."]))
     return data, not data["problems"]
 
@@ -336,7 +394,7 @@ def destroy(cluster=None, yes=False):
     if not yes and not _confirmed(found.name):
         _print("Nothing was removed.")
         return {"removed": []}, False
-    return verbs.destroy(__opts__, found, lambda words: _print(escape(words))), True
+    return verbs.destroy(__opts__, found, lambda words: _print(_escape(words))), True
 
 
 def _confirmed(name):

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lab import apt, doctor, servers, settings
+from lab import apt, doctor, host, servers, settings
 from lab.command import CommandError
 from lab.faults import Fault, FaultError
 from lab.lifecycle import Lab, LabError
@@ -49,9 +49,14 @@ def up(
 
 
 @app.command()
-def down() -> None:
+def down(
+    whichever: Annotated[bool, typer.Option("--any", help="Whichever lab runs on this machine.")] = False,
+) -> None:
     """Stop the lab; servers and volumes are there again after the next up."""
-    _lab().down()
+    chosen = settings.load()
+    if whichever:
+        chosen = dataclasses.replace(chosen, state=host.owner() or chosen.state)
+    Lab(chosen, Report()).down()
 
 
 @app.command()

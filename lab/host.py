@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def connect(addresses: Addresses, state: Path) -> None:
 
 def owner() -> Path | None:
     """Return the state folder of the lab whose link is there, or None."""
+    if not shutil.which("ip"):
+        return None  # then no lab ever ran here
     links = json.loads(run("ip", "-json", "link", "show", LINK, check=False) or "[]")
     alias = links[0].get("ifalias", "") if links else ""
     return Path(alias.removeprefix("managed-k8s lab in ")) if alias.startswith("managed-k8s lab in ") else None

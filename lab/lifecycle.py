@@ -108,7 +108,7 @@ class Lab:
 
     def _examine(self) -> None:
         problems = doctor.problems(self.settings)
-        other = host.owner() if shutil.which("ip") else None
+        other = host.owner()
         if other not in (None, self.state.folder):
             problems.append(
                 f"another lab is up, with its state in {other}: run `lab down` with the settings of that one"
@@ -239,7 +239,7 @@ class Lab:
             "state": str(self.state.folder),
             "cache": str(self.settings.cache),
             "clouds": str(self.state.clouds),
-            "api": f"https://{self.settings.addresses.api}:5000/v3",
+            "api": self.settings.auth_url,
             "mirror": self.settings.mirror_url,
             "failed_units": self._failed_units() if leader else [],
         }

@@ -98,6 +98,11 @@ class Settings:
     cache: Path
 
     @property
+    def auth_url(self) -> str:
+        """Where clients log in."""
+        return f"https://{self.addresses.api}:5000/v3"
+
+    @property
     def mirror_url(self) -> str:
         """Where servers find the mirror."""
         return f"http://{self.addresses.api}"

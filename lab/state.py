@@ -13,7 +13,6 @@ import yaml
 from lab.cache import key
 from lab.cloud import bootstrap, project
 from lab.cloud.packages import inputs as package_inputs
-from lab.cloud.services import IDENTITY
 from lab.files import write
 from lab.settings import Settings
 
@@ -81,7 +80,7 @@ class State:
     def _account(self, user: str, secret: str, project_name: str) -> dict[str, Any]:
         return {
             "auth": {
-                "auth_url": f"https://{self.settings.addresses.api}:{IDENTITY}/v3",
+                "auth_url": self.settings.auth_url,
                 "username": user,
                 "password": self.secrets[secret],
                 "project_name": project_name,

@@ -33,35 +33,58 @@ class LiveCloud:
 
         return connection.connect(self.settings["openstack"]["cloud"], checkout.root(self.opts))
 
+    @functools.cached_property
+    def _claimed(self) -> Any:
+        from managed_k8s.cloud import project
+        from managed_k8s.cloud.connection import explained
+
+        with explained():
+            project.claim(self._connected, Store.of(self.opts, self.cluster))
+        return self._connected
+
     @property
     def connection(self) -> Any:
-        """The connection, made when it is first needed."""
+        """The connection to the cluster's project, made when it is first needed. Raises CloudError."""
+        with self._lock:
+            return self._claimed
+
+    @property
+    def any_project(self) -> Any:
+        """The connection to whichever project clouds.yaml leads to. Raises CloudError."""
         with self._lock:
             return self._connected
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        from managed_k8s.cloud.connection import explained
+
+        with explained():
+            return question(self.connection)
 
     def servers(self) -> observe.Servers:
         """Return the cluster's servers."""
         from managed_k8s.cloud import servers
 
-        return servers.listing(self.connection, self.cluster)
+        found: observe.Servers = self._ask(lambda conn: servers.listing(conn, self.cluster))
+        return found
 
     def is_begun(self) -> bool:
         """Tell whether a control plane was ever begun."""
         from managed_k8s.cloud import marker
 
-        return marker.is_set(self.connection, self.cluster)
+        return bool(self._ask(lambda conn: marker.is_set(conn, self.cluster)))
 
     def begin(self) -> None:
         """Note that one is begun."""
         from managed_k8s.cloud import marker
 
-        marker.put(self.connection, self.cluster)
+        self._ask(lambda conn: marker.put(conn, self.cluster))
 
     def public_address(self) -> str | None:
         """Return the floating IP of the API."""
         from managed_k8s.cloud import infra
 
-        return infra.public_address(self.connection, self.cluster)
+        found: str | None = self._ask(lambda conn: infra.public_address(conn, self.cluster))
+        return found
 
 
 class LiveKube:
@@ -105,15 +128,18 @@ class LiveKube:
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
-            etcd=self._etcd_is_healthy(api),
+            etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
         )
 
-    def _etcd_is_healthy(self, api: Any) -> bool:
+    def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Tell whether every master has a healthy member; a lost node's is found ill in time."""
         from managed_k8s import observe_kubernetes
 
         members = observe_kubernetes.etcd_members(api)
-        return bool(members) and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
+        masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
+        complete = members.keys() >= masters and bool(members)
+        return complete and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
 
     def _has_addons(self, api: Any) -> bool:
         from managed_k8s.kube import addons

@@ -1,9 +1,11 @@
-"""The Salt master of a checkout: `python -m managed_k8s.master start|stop|status`."""
+"""The Salt master of a checkout: `python -m managed_k8s.master start|stop|status|forget`."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,9 @@ import tenacity
 import typer
 import yaml
 
-from managed_k8s import checkout
+from managed_k8s import checkout, naming, wakeups
+from managed_k8s.cloud import project
+from managed_k8s.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Salt master of this checkout.")
 
@@ -53,6 +57,16 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
     }
 
 
+def code_digest(root: Path) -> str:
+    """Return a SHA-256 of what the Salt master loads once: our code and its settings."""
+    files = [root / "master.d" / "managed-k8s.conf"]
+    for folder in ("managed_k8s", "_runners", "_pillar", "_output"):
+        files += sorted(path for path in (root / folder).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return checkout.digest(
+        [(str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    )
+
+
 def configure(root: Path, state: Path, interface: str) -> bool:
     """Write master.d/checkout.conf; return whether it changed."""
     text = "# Written by `python -m managed_k8s.master start`.\n"
@@ -86,6 +100,12 @@ def running(state: Path) -> psutil.Process | None:
     return None
 
 
+def serves(process: psutil.Process, root: Path) -> bool:
+    """Tell whether a master runs from this checkout: all checkouts of a user share its state."""
+    # Salt writes what the process is for behind its command line, which makes it one word.
+    return f" -c {root} " in " ".join(process.cmdline())
+
+
 def told_address(root: Path) -> str:
     """Return the address that servers are told to find the master at, or all addresses where it is not this machine's.
 
@@ -117,13 +137,21 @@ def start(
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     state.chmod(0o700)
     changed = configure(root, state, interface)
-    if running(state) and not changed:
+    process, digest, stamp = running(state), code_digest(root), state / "code.sha256"
+    if process and serves(process, root) and not changed and stamp.is_file() and stamp.read_text() == digest:
         typer.echo("The Salt master is up.")
         return
+    if process:
+        typer.echo(
+            "The Salt master is started anew, with what is in this checkout now."
+            if serves(process, root)
+            else "The Salt master runs from another checkout; this one takes over."
+        )
     _stop(state)
     program = Path(sys.executable).with_name("salt-master")
     subprocess.run([program, "-c", root, "-d"], check=True, cwd=root)
     _await(state, interface)
+    stamp.write_text(digest)
     typer.echo(f"The Salt master is up on {interface}; its keys and state are in {state}.")
 
 
@@ -144,8 +172,16 @@ def _await(state: Path, interface: str) -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the Salt master."""
+    """Stop the Salt master, and the reconcilers that it started: nothing is done to any cluster any more."""
     _stop(state_folder())
+    _kill_reconcilers(checkout.root())
+
+
+def _kill_reconcilers(root: Path, cluster: str | None = None) -> None:
+    # They can be stopped at any point, and have children only while they ask something.
+    for process in wakeups.reconcilers(str(root / "master"), cluster):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _stop(state: Path) -> None:
@@ -158,6 +194,45 @@ def _stop(state: Path) -> None:
     for late in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             late.kill()
+
+
+@app.command()
+def forget(
+    auth_url: Annotated[str, typer.Option(help="The identity API of a cloud that is gone for good.")],
+) -> None:
+    """Forget the clusters of a cloud that is gone; when no others are left the Salt master goes too, with its keys."""
+    root, state = checkout.root(), state_folder()
+    gone, other = clusters(state, auth_url)
+    for store in gone:
+        _kill_reconcilers(root, store.cluster)
+        shutil.rmtree(store.folder)
+        typer.echo(f"Forgot cluster {store.cluster}: keys, kubeconfig, history.")
+    if other:
+        names = ", ".join(store.cluster for store in other)
+        typer.echo(f"The Salt master stays, for what it keeps about {names} in {state}.")
+        for file in (state / "etc" / "salt" / "pki" / "master" / "minions").glob("*"):
+            node = naming.parse(file.name)
+            if node and node.cluster in {store.cluster for store in gone}:
+                file.unlink()
+        return
+    _stop(state)
+    shutil.rmtree(state, ignore_errors=True)
+    for file in (root / CONFIGURATION, *([root / "clouds.yaml"] if (root / "clouds.yaml").is_symlink() else [])):
+        file.unlink(missing_ok=True)
+    typer.echo("The Salt master is stopped; its keys and state are removed.")
+
+
+def clusters(state: Path, auth_url: str) -> tuple[list[Store], list[Store]]:
+    """Return what is kept about clusters: in the cloud with this identity API, or in none so far; and elsewhere."""
+    auth_url = auth_url.rstrip("/")
+    stores = [Store(state, folder.name) for folder in sorted((state / "managed_k8s").glob("*")) if folder.is_dir()]
+    gone = [
+        store
+        for store in stores
+        # Where it is was noted before anything was made for it.
+        if (store.read(project.FILE) or {"auth_url": auth_url})["auth_url"] == auth_url
+    ]
+    return gone, [store for store in stores if store not in gone]
 
 
 @app.command()

@@ -35,7 +35,7 @@ def plan(desired: Desired, observed: Observed) -> list[Step]:
 def waiting(desired: Desired, observed: Observed) -> list[str]:
     """Return a sentence for everything that stands in the way and no step of ours removes."""
     planner = _Planner(desired, observed)
-    return [*planner.absent(), *planner.obstacles()]
+    return [*planner.lost(), *planner.absent(), *planner.obstacles()]
 
 
 class _Planner:
@@ -177,12 +177,8 @@ class _Planner:
         """Return why no master may join now: a new member costs etcd its quorum when another one is ill."""
         if self.observed.ready is None:
             return ""
-        if not self.observed.etcd:
-            return "etcd is not healthy"
-        # Without a pod network, which is an add-on, no node is Ready.
-        names = {node.id for node in self.masters}
-        ill = sorted(name for name, ready in self.observed.ready.items() if name in names and not ready)
-        return f"{', '.join(ill)} not Ready" if ill and self.observed.addons else ""
+        # Whether a master is Ready depends on the pod network too, and a new one waits for that: etcd is what counts.
+        return "" if self.observed.etcd else "not every master has a healthy etcd"
 
     def _cluster_wide(self) -> Iterable[Step]:
         needs = self._accessible()
@@ -201,6 +197,23 @@ class _Planner:
         yield Step(SMOKE, SMOKE, "", "run the smoke test", tuple(step.id for step in steps), held)
 
     # What no step of ours removes
+
+    def lost(self) -> list[str]:
+        """Return a sentence when there was a control plane, and no server that might hold its data is left."""
+        marker = self.observed.marker
+        if marker is None or self.initial or self.observed.api:
+            return []
+        # A minion that does not answer may hold it, whether or not it ever did answer to this Salt master.
+        masters = [name for name in self._possible_masters() if name in self.observed.servers]
+        facts = [self.observed.minions.get(name) for name in masters]
+        if any(found is None or found.is_member or found.etcd_data is not False for found in facts):
+            return []
+        cluster, where = self.desired.cluster, f", first on {marker.master}" if marker.master else ""
+        return [
+            f"{cluster} had a control plane{where}, and no server that held its data is left. None is made in "
+            f"its place unasked. To begin anew, with nothing in it: salt-run managed_k8s.destroy {cluster} && "
+            "salt-cloud -m cluster.map"
+        ]
 
     def absent(self) -> list[str]:
         """Return a sentence for every server that is not there, does not run, or whose minion is silent."""
@@ -233,6 +246,8 @@ class _Planner:
             return self._why_no_init()
         if self.observed.api:
             return self._why_no_access()
+        if self.lost():
+            return []
         return [
             "the Kubernetes API does not answer: are haproxy and keepalived running on the gateways, "
             "kubelet on the masters? salt-run managed_k8s.status says what is known",

@@ -10,12 +10,12 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import filelock
 
-from managed_k8s import execute, model, naming, wakeups
+from managed_k8s import execute, model, naming, progress, wakeups
 from managed_k8s.history import History
 from managed_k8s.model import INIT, JOIN, Step
 from managed_k8s.observe import Look
@@ -29,6 +29,8 @@ PATIENCE, POLL, SETTLE = 120, 5, 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 10, 600
 # Another process may look whether the lock is held, for a moment.
 _LOCK_WAIT = 2
+# In the store: what the last look saw, and what runs.
+STATE = "state.json"
 
 # What is announced when a step of a kind is done.
 DONE = {
@@ -94,6 +96,12 @@ class Attempts:
         if self._kept.pop(step.id, None):
             self._store.write("attempts.json", self._kept)
 
+    def forget(self) -> None:
+        """Forget all of them: what failed was done by itself, or is not wanted any more."""
+        if self._kept:
+            self._kept.clear()
+            self._store.write("attempts.json", self._kept)
+
     def until(self, step: Step) -> float:
         """Return the time before which a step is left alone."""
         return float(self._kept.get(step.id, {}).get("until", 0))
@@ -115,6 +123,7 @@ class Reconciler:
         self.patience, self.poll = patience, poll
         self.inbox, self.attempts = wakeups.Inbox(store), Attempts(store)
         self.running: dict[str, tuple[Step, float]] = {}
+        self._seen: dict[str, Any] = {}
         self._ended: queue.Queue[tuple[Step, BaseException | None]] = queue.Queue()
 
     def run(self) -> Outcome:
@@ -134,7 +143,7 @@ class Reconciler:
             if outcome and self.inbox.is_empty():
                 if outcome.ready or time.monotonic() - last_progress > self.patience:
                     return outcome
-                self._idle(outcome, self.patience - (time.monotonic() - last_progress))
+                self._idle(outcome, time.monotonic() - last_progress)
             elif time.monotonic() - last_progress > self.patience:
                 return outcome or Outcome([], ["the last look failed; see salt-run managed_k8s.status"])
             else:
@@ -148,7 +157,7 @@ class Reconciler:
             time.sleep(self.poll)
             return None, None
         outcome = Outcome(plan(look.desired, look.observed), waiting(look.desired, look.observed))
-        self._note(outcome)
+        self._note(look, outcome)
         return look, outcome
 
     def _note_failed_look(self, why: str) -> None:
@@ -156,20 +165,31 @@ class Reconciler:
         if not last or (last[0]["what"], last[0]["reason"]) != ("look_failed", why):
             self.history.add("cluster", "look_failed", why)
 
-    def _note(self, outcome: Outcome) -> None:
-        before = self.store.read("state.json") or {}
-        self.store.write(
-            "state.json",
-            {
-                "time": time.time(),
-                "ready": outcome.ready,
-                "steps": [dataclasses.asdict(step) for step in outcome.steps],
-                "waiting": outcome.waiting,
-                "running": sorted(self.running),
-            },
-        )
+    def _note(self, look: Look, outcome: Outcome) -> None:
+        """Keep what was seen for whoever reads along: nobody else has to ask the cloud for it."""
+        before, now = self.store.read(STATE) or {}, time.time()
+        self._seen = {
+            "time": now,
+            **_stretch(before, outcome.ready, now),
+            "ready": outcome.ready,
+            "steps": [dataclasses.asdict(step) for step in outcome.steps],
+            "waiting": outcome.waiting,
+            "servers": progress.servers(look.desired, look.observed),
+            "parts": progress.parts(look.desired, look.observed),
+        }
+        self._write_state()
+        if outcome.ready:
+            self.attempts.forget()
         if outcome.ready and not before.get("ready"):
             self.history.add("cluster", "ready", "everything is as it should be")
+
+    def _write_state(self) -> None:
+        ago = time.time() - time.monotonic()
+        running = [
+            {"id": step.id, "kind": step.kind, "node": step.node, "since": round(ago + since, 2)}
+            for step, since in self.running.values()
+        ]
+        self.store.write(STATE, {**self._seen, "running": running})
 
     # Running steps
 
@@ -182,6 +202,8 @@ class Reconciler:
             # Daemons: one that hangs does not keep the process from ending, and the lock with it.
             threading.Thread(target=self._do, args=(step, look), name=step.id, daemon=True).start()
             started = True
+        if started:
+            self._write_state()
         return started
 
     def _do(self, step: Step, look: Look) -> None:
@@ -205,6 +227,7 @@ class Reconciler:
             self._finish(step, error)
             while not self._ended.empty():
                 self._finish(*self._ended.get())
+            self._write_state()
             return
 
     def _finish(self, step: Step, error: BaseException | None) -> None:
@@ -229,12 +252,25 @@ class Reconciler:
                 self._finish(step, TimeoutError(f"did not end within {limit:.0f} seconds"))
                 raise OverdueError(step.id)
 
-    def _idle(self, outcome: Outcome, seconds: float) -> None:
-        """Wait for a note, or until it is time to look again."""
-        self.observer.forget([step.node for step in outcome.steps])
-        end = time.monotonic() + min(self.poll, max(seconds, 0.1))
+    def _idle(self, outcome: Outcome, idle: float) -> None:
+        """Wait for a note, or until it is time to look again: often at first, as most things take seconds.
+
+        idle: seconds without progress so far.
+        """
+        pause = min(self.poll, max(self.poll / 5, idle / 2))
+        if pause == self.poll:
+            # What nobody announced; before that, an event told of everything that happened on a minion.
+            self.observer.forget([step.node for step in outcome.steps])
+        end = time.monotonic() + min(pause, max(self.patience - idle, 0.1))
         while time.monotonic() < end and self.inbox.is_empty():
-            time.sleep(min(SETTLE, self.poll))
+            time.sleep(min(SETTLE, pause))
+
+
+def _stretch(before: Mapping[str, Any], ready: bool, now: float) -> dict[str, float | None]:
+    """Return when the present stretch of work began, and when it ended in a cluster that is as it should be."""
+    if not before or (before["ready"] and not ready):
+        return {"since": now, "until": now if ready else None}
+    return {"since": before.get("since", now), "until": (before.get("until") or now) if ready else None}
 
 
 class OverdueError(RuntimeError):

@@ -12,7 +12,16 @@ from managed_k8s import settings
 FILE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
 One file a cluster, `pillar/clusters/<cluster>.sls`: YAML, Jinja is allowed, everything below the key `managed_k8s`.
-What is not set has its default. Wrong settings change nothing: `salt-run managed_k8s.validate` says everything that is
+What is not set has its default; what has none must be set:
+
+    managed_k8s:
+      openstack:
+        cloud: mycloud
+        external_network: public
+      artifacts:
+        url: http://mirror.example.org
+
+Wrong settings change nothing: `salt-run managed_k8s.validate` says everything that is
 wrong at once. The JSON schema is `managed_k8s/settings.schema.json`.
 
 This page is made from it by `python -m managed_k8s.settings_reference`.

@@ -6,31 +6,31 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 
-from managed_k8s import access, cluster_map, inputs, mirror, naming, wakeups
-from managed_k8s.backup import health, landing, service
-from managed_k8s.backup.etcd import EtcdError
-from managed_k8s.backup.member import NoMemberError
-from managed_k8s.backup.record import Record
-from managed_k8s.backup.repository import BorgError
-from managed_k8s.backup.service import BackupError, Backups
+from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, progress, wakeups, ways
+from managed_k8s.backup import service
 from managed_k8s.history import History
 from managed_k8s.jobs import JobError
 from managed_k8s.live import Cluster
 from managed_k8s.live import reconcile as run_reconciler
 from managed_k8s.model import Step
+from managed_k8s.picture import Scene
 from managed_k8s.plan import plan as make_plan
 from managed_k8s.plan import waiting as make_waiting
+from managed_k8s.reconcile import STATE
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
 
 # A cluster that was as it should be is looked at again after this long without an event.
 SETTLED_LOOK = 300
+# Seconds to wait for a cluster's lock: of whoever only looks, and of one that has to be stopped.
+_MOMENT, _LOCK_LIMIT = 2, 60
 
 
 class VerbError(RuntimeError):
@@ -39,13 +39,17 @@ class VerbError(RuntimeError):
 
 def errors() -> tuple[type[Exception], ...]:
     """Return the errors whose message is meant for people."""
+    import kubernetes.config
     import openstack.exceptions
+    import salt.exceptions
 
     from managed_k8s.cloud.connection import CloudError
 
+    # Of the operating system: files that this user may not read, a disk that is full.
     return (
-        VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError,
-        openstack.exceptions.SDKException, BackupError, BorgError, EtcdError, NoMemberError,
+        VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError, OSError,
+        openstack.exceptions.SDKException, kubernetes.config.ConfigException, salt.exceptions.SaltException,
+        *service.ERRORS,
     )  # fmt: skip
 
 
@@ -103,27 +107,13 @@ def look(opts: Mapping[str, Any], cluster: str | None) -> Situation:
     found = Cluster(opts, choose(opts, cluster))
     seen = found.observer().look()
     desired, observed = seen.desired, seen.observed
-    nodes = []
-    for node in desired.nodes:
-        facts = observed.minions.get(node.id)
-        nodes.append(
-            {
-                "name": node.id,
-                "server": observed.servers.get(node.id, "missing"),
-                "minion": "connected" if facts else "silent",
-                "converged": bool(facts and facts.revision == desired.revisions[node.id]),
-                "kubernetes": _kubernetes(node, observed.ready),
-            }
-        )
-    return Situation(found.name, make_plan(desired, observed), make_waiting(desired, observed), nodes, observed.api)
-
-
-def _kubernetes(node: naming.Node, ready: Mapping[str, bool] | None) -> str:
-    if node.role == naming.GATEWAY:
-        return "-"
-    if ready is None:
-        return "unknown"
-    return {True: "Ready", False: "NotReady", None: "not joined"}[ready.get(node.id)]
+    return Situation(
+        found.name,
+        make_plan(desired, observed),
+        make_waiting(desired, observed),
+        progress.servers(desired, observed),
+        observed.api,
+    )
 
 
 def reconcile(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
@@ -160,37 +150,13 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     looked = []
     for name in inputs.clusters(opts):
         store = Store.of(opts, name)
-        state = store.read("state.json")
+        state = store.read(STATE)
         started = state is not None or store.read("infra.json") is not None or not wakeups.Inbox(store).is_empty()
         settled = state is not None and state["ready"] and now - state["time"] < SETTLED_LOOK
         if started and not settled and not wakeups.is_held(store):
             wakeups.enqueue(opts, store, name, "sweep")
             looked.append(name)
     return {"clusters": looked}
-
-
-def sweep_backups(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
-    """Start what is due of the clusters' backups, each in a process of its own, and remove what nobody asked for."""
-    now = time.time() if now is None else now
-    started = []
-    for name in inputs.clusters(opts):
-        store = Store.of(opts, name)
-        if not (store.read("initialised.json") or {}).get("finished"):
-            continue
-        try:
-            with service.lock(store).acquire(blocking=False):
-                landing.clear(opts, name)
-                backups = Cluster(opts, name).backups
-                work = backups.due(now) if backups.settings["backup"]["enabled"] else []
-        except filelock.Timeout:
-            continue
-        except (InvalidError, cluster_map.MapError):
-            # The reconciler says what is wrong with the settings.
-            continue
-        if work:
-            wakeups.start(opts, store, "backup")
-            started.append(name)
-    return {"clusters": started}
 
 
 def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
@@ -207,50 +173,8 @@ def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
         "next": [words(step) for step in situation.steps],
         "waiting": situation.waiting,
         "failed": {name: f"{kept['count']} times, last: {kept['why']}" for name, kept in sorted(failures.items())},
-        "backup": backup_state(Cluster(opts, situation.cluster).backups),
+        "backup": Cluster(opts, situation.cluster).backups.state(),
     }
-
-
-# Backups
-
-
-def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> Record:
-    """Take a backup now; wait for one that is under way first. Raises what errors() lists."""
-    backups = Cluster(opts, choose(opts, cluster)).backups
-    with service.lock(backups.store):
-        return backups.take(reason)
-
-
-def backup_verify(opts: Mapping[str, Any], cluster: str | None, name: str | None) -> Record:
-    """Restore a backup, the newest by default, into a scratch etcd here. Raises BackupError when it is not good."""
-    backups = Cluster(opts, choose(opts, cluster)).backups
-    with service.lock(backups.store):
-        return backups.verify(name)
-
-
-def backups(opts: Mapping[str, Any], cluster: str | None) -> tuple[list[Record], dict[str, Any]]:
-    """Return all backups, newest first, and what is wrong with them."""
-    found = Cluster(opts, choose(opts, cluster)).backups
-    return found.records(), backup_state(found)
-
-
-def backup_state(found: Backups, now: float | None = None) -> dict[str, Any]:
-    """Return the newest backup's name and what is wrong, from what is on record: the repository is not asked."""
-    records, settings = found.listed(), found.settings["backup"]
-    problems: list[str] = []
-    if settings["enabled"]:
-        now = time.time() if now is None else now
-        attempts = (found.attempts(service.BACKUPS), found.attempts(service.DRILLS))
-        problems = health.problems(settings, records, *attempts, now=now)
-    return {"newest": records[0].name if records else None, "problems": problems}
-
-
-def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
-    """Return what is wrong with a cluster, for monitoring: from what is on record, so it is quick and asks nobody."""
-    found = Cluster(opts, choose(opts, cluster))
-    state = found.store.read("state.json") or {}
-    wrong = [] if state.get("ready") else ["the cluster is not ready; see: salt-run managed_k8s.status"]
-    return {"cluster": found.name, "problems": [*wrong, *backup_state(found.backups)["problems"]]}
 
 
 def words(step: Step) -> str:
@@ -276,16 +200,48 @@ def wait(
         yield entry
         if entry is not None:
             continue
-        state = store.read("state.json") or {}
+        state = store.read(STATE) or {}
         if state.get("ready") and state["time"] >= begun and not wakeups.is_held(store):
             return
         if time.time() - begun > seconds:
-            missing = [*state.get("waiting", []), *(step["description"] for step in state.get("steps", []))]
             raise VerbError(
                 f"{name} is not ready after {seconds:.0f} seconds. Still missing:\n"
-                + "\n".join(f"- {sentence}" for sentence in missing or ["the first look has not ended"])
+                + "\n".join(f"- {sentence}" for sentence in _missing(state, History(store)))
             )
         time.sleep(poll)
+
+
+def _missing(state: Mapping[str, Any], history: History) -> list[str]:
+    missing = [*state.get("waiting", []), *(step["description"] for step in state.get("steps", []))]
+    return missing or [entry["reason"] for entry in history.last(1)] or ["the first look has not ended"]
+
+
+def scene(opts: Mapping[str, Any], cluster: str | None, entries: Iterable[Mapping[str, Any]]) -> Scene:
+    """Return what a picture of the cluster shows, from what the reconciler left in the store; nobody else is asked.
+
+    entries: the newest of the history, oldest first.
+    """
+    store = Store.of(opts, choose(opts, cluster))
+    state, attempts = store.read(STATE) or {}, store.read("attempts.json") or {}
+    if "servers" not in state:
+        # A reconciler of an older tree wrote it.
+        state = {}
+    return Scene(store.cluster, state, attempts, [*entries], wakeups.is_held(store), time.time())
+
+
+def reach(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Return how to reach a cluster's API and servers; writes a configuration for ssh. Raises VerbError."""
+    from managed_k8s.cloud.credential import SSH_KEY
+
+    name = choose(opts, cluster)
+    store = Store.of(opts, name)
+    path = kubeconfig(opts, name, None)["path"]
+    servers = store.read("inventory.json") or {}
+    profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d")
+    of_servers = {server: profiles.get(profile, {}) for server, profile in inputs.servers(opts, name).items()}
+    text = ways.ssh_config(servers, of_servers, store.path(SSH_KEY), store.path("known_hosts/x").parent)
+    store.write_text("ssh_config", text)
+    return {"cluster": name, **ways.commands(Path(path), store.path("ssh_config"), servers)}
 
 
 def kubeconfig(opts: Mapping[str, Any], cluster: str | None, path: str | None) -> dict[str, Any]:
@@ -330,7 +286,10 @@ def smoke(opts: Mapping[str, Any], cluster: str | None, report: Any) -> dict[str
 
     found = Cluster(opts, choose(opts, cluster))
     if not access.is_good(found.store):
-        raise VerbError(f"{found.name} has no kubeconfig yet; see salt-run managed_k8s.status")
+        raise VerbError(
+            f"{found.name} has no kubeconfig, or one whose certificate ends within weeks; the reconciler gets one "
+            "once the control plane is up: salt-run managed_k8s.status"
+        )
     done = checks.run(found.kube.connect(), found.settings, report)
     return {
         "cluster": found.name,
@@ -343,28 +302,69 @@ def doomed(opts: Mapping[str, Any], cluster: str | None) -> tuple[Cluster, list[
     """Return what destroy() removes, in words."""
     found = Cluster(opts, choose(opts, cluster))
     from managed_k8s.cloud import infra as infrastructure
+    from managed_k8s.cloud import project
+    from managed_k8s.cloud.connection import explained
 
-    return found, [
-        *infrastructure.destroy_plan(found.cloud.connection, found.name),
-        f"everything kept in {found.store.folder}: keys, kubeconfig, history (not its backups)",
-    ]
+    conn = found.cloud.any_project
+    with explained():
+        elsewhere = project.is_elsewhere(conn, found.store)
+    kept = f"everything kept in {found.store.folder}: keys, kubeconfig, history (not its backups)"
+    if elsewhere:
+        kept += (
+            f"; it is of project {elsewhere['project_id']} at {elsewhere['auth_url']}, where clouds.yaml does not "
+            "lead: what is there stays, and nobody can get into its servers any more"
+        )
+    return found, [*infrastructure.destroy_plan(conn, found.name), kept]
 
 
 def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]:
-    """Remove a cluster: servers, infrastructure, credentials, minion keys, and what is kept about it."""
+    """Remove a cluster: servers, infrastructure, credentials, minion keys, and what is kept about it.
+
+    Raises VerbError while another process works on it, and CloudError with what the cloud keeps; then it goes on when
+    it is called again.
+    """
     import shutil
 
     from managed_k8s.cloud import infra as infrastructure
+    from managed_k8s.cloud.connection import explained
+    from managed_k8s.cloud.servers import listing
 
-    # A reconciler that is at work would bring back what is removed.
-    with wakeups.lock(found.store).acquire(timeout=600):
-        conn = found.cloud.connection
-        names = sorted({*found.cloud.servers(), *(node.id for node in found.nodes)})
+    # A reconciler that is at work would bring back what is removed; a backup would go on without a cluster.
+    with _alone(opts, found, say), service.lock(found.store):
+        conn = found.cloud.any_project
+        with explained():
+            servers = listing(conn, found.name)
         infrastructure.destroy(conn, found.name, say)
+        names = sorted({*servers, *(node.id for node in found.nodes)})
         for name in names:
             _forget_key(opts, name)
         shutil.rmtree(found.store.folder)
     return {"cluster": found.name, "removed": names}
+
+
+@contextlib.contextmanager
+def _alone(opts: Mapping[str, Any], found: Cluster, say: Any) -> Iterator[None]:
+    """Hold the cluster's lock; a reconciler of its own process is stopped for it, at whatever it is."""
+    lock = wakeups.lock(found.store)
+    try:
+        lock.acquire(timeout=_MOMENT)
+    except filelock.Timeout:
+        for process in wakeups.reconcilers(str(opts["conf_file"]), found.name):
+            say(f"stop the reconciler (process {process.pid})")
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        try:
+            lock.acquire(timeout=_LOCK_LIMIT)
+        except filelock.Timeout:
+            raise VerbError(
+                f"{found.name}: another program still works on it after {_LOCK_LIMIT} seconds, perhaps somebody's "
+                "salt-run managed_k8s.reconcile: stop that one and try again; see who it is: "
+                f"fuser -v {found.store.path(wakeups.LOCK)}"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _forget_key(opts: Mapping[str, Any], name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 
 from managed_k8s import checkout
 from managed_k8s.store import Store
 
+LOCK = "reconcile.lock"
 # A look serves all notes, so more of them than this say nothing new.
 _MOST = 100
+_PROGRAM = "managed_k8s.reconcile"
 
 
 class Inbox:
@@ -61,16 +65,18 @@ class Inbox:
 
 def lock(store: Store) -> filelock.FileLock:
     """Return the lock of a cluster's reconciler: one of the kernel's, so it dies with its process."""
-    return filelock.FileLock(store.path("reconcile.lock"), mode=0o600)
+    return filelock.FileLock(store.path(LOCK), mode=0o600)
 
 
 def is_held(store: Store) -> bool:
-    """Tell whether a reconciler is at work."""
-    try:
-        with lock(store).acquire(blocking=False):
-            return False
-    except filelock.Timeout:
-        return True
+    """Tell whether a reconciler is at work; those who ask do not see each other."""
+    with store.path(LOCK).open("a") as file:
+        try:
+            # Shared, where the reconciler's is exclusive.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def enqueue(opts: Mapping[str, Any], store: Store, subject: str, reason: str) -> None:
@@ -111,3 +117,16 @@ def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> Non
 
 def _configuration(opts: Mapping[str, Any]) -> str:
     return str(opts["conf_file"])
+
+
+def reconcilers(configuration: str, cluster: str | None = None) -> list[psutil.Process]:
+    """Return the reconcilers that run in processes of their own.
+
+    configuration: file of the Salt master that they work for. cluster: the one they work for; None: any.
+    """
+    wanted = ["-m", _PROGRAM, configuration, *([cluster] if cluster else [])]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [])[1 : 1 + len(wanted)] == wanted
+    ]

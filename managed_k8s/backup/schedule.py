@@ -62,4 +62,4 @@ def is_due(cron: str, attempts: Attempts, now: float) -> bool:
         return False
     if attempts.begun is None or not attempts.failures:
         return True
-    return now >= attempts.begun + min(_FIRST_PAUSE * 2 ** (attempts.failures - 1), _LONGEST_PAUSE)
+    return now >= attempts.begun + min(_FIRST_PAUSE << (attempts.failures - 1), _LONGEST_PAUSE)

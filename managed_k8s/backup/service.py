@@ -17,10 +17,11 @@ from typing import Any
 import filelock
 
 from managed_k8s import naming
-from managed_k8s.backup import drill, landing, record, retention, schedule
-from managed_k8s.backup.member import Member, choose
+from managed_k8s.backup import drill, health, landing, record, retention, schedule
+from managed_k8s.backup.etcd import EtcdError
+from managed_k8s.backup.member import Member, NoMemberError, choose
 from managed_k8s.backup.record import Record
-from managed_k8s.backup.repository import Repository
+from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.seal import Seal
 from managed_k8s.history import History
 from managed_k8s.jobs import Jobs
@@ -40,6 +41,10 @@ _RESERVE = 1 << 30
 
 class BackupError(RuntimeError):
     """A backup cannot be made or used; the message says why and what to do."""
+
+
+# What may go wrong, with a message for people.
+ERRORS = (BackupError, BorgError, EtcdError, NoMemberError)
 
 
 def lock(store: Store) -> filelock.FileLock:
@@ -239,6 +244,15 @@ class Backups:
         return dataclasses.replace(chosen, proven=True, problem="")
 
     # The clock
+
+    def state(self) -> dict[str, Any]:
+        """Return the newest backup's name and what is wrong, from what is on record: the repository is not asked."""
+        records, settings = self.listed(), self.settings["backup"]
+        problems: list[str] = []
+        if settings["enabled"]:
+            attempts = (self.attempts(BACKUPS), self.attempts(DRILLS))
+            problems = health.problems(settings, records, *attempts, now=time.time())
+        return {"newest": records[0].name if records else None, "problems": problems}
 
     def due(self, now: float) -> list[str]:
         """Return what is to be done now: `backup`, `drill`."""

@@ -13,7 +13,7 @@ import filelock
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs
-from managed_k8s.cloud import credential, deploy, infra, profile, server, servers
+from managed_k8s.cloud import credential, deploy, infra, profile, project, server, servers
 from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -46,7 +46,10 @@ def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) ->
     if problems:
         raise InvalidError(problems)
     if settings is not None:
-        _infrastructure(conn, Store.of(opts, raw["cluster"]), settings)
+        store = Store.of(opts, raw["cluster"])
+        with explained():
+            project.claim(conn, store)
+        _infrastructure(conn, store, settings)
 
 
 def _infrastructure(conn: Connection, store: Store, settings: Mapping[str, Any]) -> None:

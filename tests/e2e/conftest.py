@@ -11,8 +11,13 @@ import openstack
 import pytest
 
 from lab import settings
-from tests.e2e.command_line import lab
+from tests.e2e import second
+from tests.e2e.checkout import Checkout, Cluster
+from tests.e2e.command_line import CHECKOUT, lab
 from tests.e2e.project import Account, Project, clean_up
+
+# These take away what the others work on.
+LAST = ("test_destroy", "test_lab_lifecycle")
 
 
 def pytest_configure(config):
@@ -21,6 +26,10 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", f"ignore::{category}")
     for name in ("keystoneauth", "openstack", "stevedore", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LAST.index(item.path.stem) if item.path.stem in LAST else -1)
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +72,41 @@ def project(cloud, account):
 def server(project, request):
     """A server of this module's own."""
     return project.make_server(request.module.__name__.rpartition("_")[2])
+
+
+@pytest.fixture(scope="session")
+def checkout(clouds):
+    """This checkout, with its Salt master up."""
+    made = Checkout(CHECKOUT)
+    made.start_master(clouds)
+    return made
+
+
+@pytest.fixture(scope="session")
+def demo(checkout, cloud, tmp_path_factory):
+    """The cluster of cluster.map, as `make cluster` makes it; one that is there is kept."""
+    made = Cluster.of(checkout, "demo", cloud, tmp_path_factory.mktemp("demo"))
+    checkout.run("salt-cloud", "-y", "-m", "cluster.map", timeout=1200)
+    checkout.run("salt-run", "managed_k8s.wait", timeout=1800)
+    return made
+
+
+@pytest.fixture(scope="session")
+def beside(demo, cloud, tmp_path_factory):
+    """A second cluster's place beside demo, under the same Salt master; what is made there is removed at the end."""
+    folder = tmp_path_factory.mktemp("second")
+    copy = demo.checkout.copy(folder / "checkout")
+    second.add(copy.root)
+    copy.start_master()
+    made = Cluster.of(copy, second.NAME, cloud, folder)
+    yield made
+    copy.run("salt-run", "managed_k8s.destroy", second.NAME, "yes=True", check=False)
+    demo.checkout.start_master()
+
+
+@pytest.fixture(scope="session")
+def small(beside):
+    """The second cluster, ready."""
+    beside.checkout.run("salt-cloud", "-y", "-m", "cluster.map", timeout=1200)
+    beside.checkout.run("salt-run", "managed_k8s.wait", second.NAME, timeout=1800)
+    return beside

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import dataclasses
 import functools
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable
@@ -52,19 +53,27 @@ class Account:
     key: Path
     folder: Path
 
-    def ssh(self, address: str, command: str, *, known_as: str, timeout: float = 120) -> str:
+    def ssh(
+        self, address: str, command: str, *, known_as: str, through: str | None = None, timeout: float = 120
+    ) -> str:
         """Run a shell command on a server and return what it prints, without the last newline.
 
         known_as: name under which the server's host key is remembered; addresses go from one server to another.
+        through: address of a server to jump over.
         timeout: seconds.  Raises SSHError.
         """
         options = (
             *("-i", str(self.key), "-oIdentitiesOnly=yes", "-oBatchMode=yes", "-oLogLevel=ERROR"),
-            *(f"-oUserKnownHostsFile={self.folder / 'known_hosts'}", "-oStrictHostKeyChecking=accept-new"),
-            *(f"-oHostKeyAlias={known_as}", "-oConnectTimeout=5"),
-            *("-oServerAliveInterval=5", "-oServerAliveCountMax=3"),
+            *("-oConnectTimeout=5", "-oServerAliveInterval=5", "-oServerAliveCountMax=3"),
         )
-        words = ["ssh", "-F", "none", *options, f"{USER}@{address}", command]
+        known: tuple[str, ...] = (
+            *(f"-oUserKnownHostsFile={self.folder / 'known_hosts'}", "-oStrictHostKeyChecking=accept-new"),
+            f"-oHostKeyAlias={known_as}",
+        )
+        if through:
+            hop = ("-oUserKnownHostsFile=/dev/null", "-oStrictHostKeyChecking=no", "-W", "%h:%p", f"{USER}@{through}")
+            known += (f"-oProxyCommand={shlex.join(['ssh', '-F', 'none', *options, *hop])}",)
+        words = ["ssh", "-F", "none", *options, *known, f"{USER}@{address}", command]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:

@@ -145,6 +145,12 @@ class Salt:
         return subprocess.run([BIN / program, *words], cwd=self.root, env=self.environment, capture_output=True,
                               text=True, timeout=seconds, check=False)  # fmt: skip
 
+    def begin(self, program, *words):
+        """Start one of Salt's programs, to be interrupted."""
+        environment = {**self.environment, "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen([BIN / program, *words], cwd=self.root, env=environment, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
     @property
     def opts(self):
         return salt.config.master_config(str(self.root / "master"))

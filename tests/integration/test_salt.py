@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import salt.utils.event
@@ -92,6 +93,52 @@ def test_programs_get_data(running):
     done = running.run("salt-run", "--out=json", "managed_k8s.validate", "nobody")
     assert done.returncode == 1
     assert "nobody" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_verb_says_so_and_nothing_else(running, held, number):
+    process = running.begin("salt-run", "managed_k8s.wait", "rehearsal")
+    # It has left its note once it waits.
+    eventually(held["rehearsal"].take)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the reconciler goes on without you; come back: salt-run managed_k8s.wait" in errors
+    assert "Traceback" not in errors
+    assert output == ""
+
+
+def test_events_end_when_interrupted(running):
+    store = Store(running.state, "rehearsal")
+    History(store).add("cluster", "begun", "an event of [old]")
+    process = running.begin("salt-run", "managed_k8s.events", "rehearsal")
+    assert "an event of [old]" in process.stdout.readline()
+    History(store).add("cluster", "begun", "a new one")
+    assert "a new one" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")
+    assert "Traceback" not in errors
+
+
+def test_help_is_of_verbs_alone(running):
+    shown = running.run("salt-run", "-d", "managed_k8s").stdout
+    listed = {line.strip().removesuffix(":") for line in shown.splitlines() if line.startswith("managed_k8s.")}
+    assert {name.removeprefix("managed_k8s.") for name in listed} == {
+        "destroy", "enqueue", "events", "infra", "kubeconfig", "plan", "reach", "reconcile", "smoke", "status", "sweep",
+        "validate", "wait",
+    }  # fmt: skip
+    assert shown.count("CLI Example:") == len(listed)
+
+
+@pytest.mark.parametrize("verb", ["plan", "smoke", "destroy", "reach"])
+def test_without_a_cloud_every_verb_says_why_in_a_few_words(running, verb):
+    done = running.run("salt-run", "--out=json", f"managed_k8s.{verb}", "rehearsal")
+    data = json.loads(done.stdout)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in data["error"]
+    assert ("no kubeconfig" if verb in ("smoke", "reach") else "no-such-cloud") in data["error"]
 
 
 def test_other_programs_work_from_the_checkout(running):

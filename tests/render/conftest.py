@@ -119,7 +119,7 @@ class Tree:
         """Return a file's text as the minion gets it."""
         functions = {
             f"managed_k8s_node.{key}": value for key, value in vars(self.node).items() if not key.startswith("_")
-        }
+        } | dict.fromkeys(("saltutil.sync_modules", "saltutil.sync_states"), list)
         return self.environment.get_template(name).render(
             pillar=self.pillar,
             salt=functions,

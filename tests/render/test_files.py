@@ -83,6 +83,8 @@ def test_kubeadm_is_told_of_every_hardening(of):
         entry["name"]: entry["value"] for entry in found["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]
     }
     assert kubelet == {"cloud-provider": "external"}
+    # Without a limit of its own kubeadm's first token would be good for any join within a day.
+    assert found["InitConfiguration"]["bootstrapTokens"] == [{"ttl": "1m0s"}]
 
 
 def test_settings_reach_the_kubelet(of):

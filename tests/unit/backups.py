@@ -13,7 +13,7 @@ from managed_k8s.backup import record as records
 from managed_k8s.backup.record import Record
 from managed_k8s.jobs import Answer, JobError
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "backup": {
         "schedule": "*/15 * * * *",
         "drill_schedule": "30 2 * * *",
@@ -27,7 +27,7 @@ SETTINGS = {
 
 def record(at: float, **more: Any) -> Record:
     """Return a record of a backup that was begun then."""
-    facts = {
+    facts: dict[str, Any] = {
         "name": records.name(at), "time": at, "member": "demo-master-1", "reason": "schedule", "kubernetes": "1.36.3",
         "etcd": "3.6.8", "cluster_id": "cafe", "revision": 7, "keys": 9, "count": 5, "hash": 1, "size": 100,
         "sha256": "0" * 64, "canary": "c",

@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 
 from managed_k8s.backup.health import problems
 from managed_k8s.backup.schedule import Attempts, previous
 from tests.unit.backups import record
 
-SETTINGS = {"schedule": "*/15 * * * *", "max_age_minutes": 60, "drill_schedule": "30 2 * * *"}
+SETTINGS: dict[str, Any] = {"schedule": "*/15 * * * *", "max_age_minutes": 60, "drill_schedule": "30 2 * * *"}
 NOW = 1795527551
 LATEST = previous(SETTINGS["schedule"], NOW)
 GOOD = Attempts(begun=LATEST, done=LATEST)

@@ -121,12 +121,56 @@ def test_from_fresh_servers_to_a_ready_cluster(store):
     assert events[-1] == ("cluster", "ready")
 
 
+def test_what_it_sees_and_runs_can_be_followed_from_the_store(store):
+    cluster: Any = Cluster()
+    seen = []
+    do = cluster.run
+
+    def spy(step, look):
+        # What was started is on record a moment later.
+        time.sleep(0.05)
+        seen.append((step.id, store.read("state.json")))
+        do(step, look)
+
+    cluster.run = spy
+    began = time.time()
+    assert run(store, cluster).ready
+    for step, state in seen:
+        (running,) = [entry for entry in state["running"] if entry["id"] == step]
+        assert began - 1 < running["since"] <= time.time()
+    smoke = dict(seen)["smoke"]
+    assert [row["kubernetes"] for row in smoke["servers"]] == ["-", "Ready", "Ready", "Ready", "Ready"]
+    assert [part["done"] for part in smoke["parts"]] == [True, True, True, False]
+    end = store.read("state.json")
+    assert end["running"] == []
+    assert end["since"] < end["until"]
+
+
+def test_the_time_of_a_stretch_of_work_is_kept_over_runs(store):
+    stretch = reconcile._stretch
+    begun = stretch({}, False, 10)
+    assert begun == {"since": 10, "until": None}
+    ended = stretch({"ready": False, **begun}, True, 20)
+    assert ended == {"since": 10, "until": 20}
+    assert stretch({"ready": True, **ended}, True, 30) == ended
+    assert stretch({"ready": True, **ended}, False, 40) == {"since": 40, "until": None}
+
+
 def test_what_failed_is_tried_again_and_the_rest_goes_on(store):
     cluster = Cluster(fails=["join:demo-master-2", "addons", "converge:demo-worker-1"])
     assert run(store, cluster).ready
     failed = [entry for entry in History(store).last(100) if entry["what"] == "failed"]
     assert len(failed) == 3
     assert all("it did not work" in entry["reason"] and "To do:" in entry["reason"] for entry in failed)
+    assert store.read("attempts.json") == {}
+
+
+def test_a_ready_cluster_has_no_failures(store):
+    # An init whose reconciler was killed ends by itself: no later step says that it went well.
+    reconcile.Attempts(store).failed(
+        Step("init:demo-master-1", model.INIT, "demo-master-1", "initialise"), "still running"
+    )
+    assert run(store, Cluster()).ready
     assert store.read("attempts.json") == {}
 
 
@@ -201,6 +245,7 @@ def test_a_note_that_comes_at_the_very_end_is_not_lost(store):
 
 
 def test_a_second_one_leaves_it_to_the_first(store):
+    assert not wakeups.is_held(store)
     with wakeups.lock(store):
         assert wakeups.is_held(store)
         assert reconcile.reconcile(store, pytest.fail) is None

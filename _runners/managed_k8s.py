@@ -344,8 +344,8 @@ def backups(cluster=None):
     table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "verified", box=None)
     for one in found:
         numbers = (_size(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
-        verified = escape(one.problem) or ("restored in a drill" if one.proven else "when made")
-        table.add_row(one.name, *numbers, one.member, escape(one.reason), verified)
+        verified = _escape(one.problem) or ("restored in a drill" if one.proven else "when made")
+        table.add_row(one.name, *numbers, one.member, _escape(one.reason), verified)
     _print(table, *_bullets(state["problems"]))
     return {"backups": [dataclasses.asdict(one) for one in found], **state}, not state["problems"]
 

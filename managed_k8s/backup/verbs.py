@@ -18,6 +18,10 @@ from managed_k8s.store import Store
 from managed_k8s.verbs import choose
 
 
+# Seconds that making a cluster is not disturbed by backups.
+_MAKING = 1800
+
+
 def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> Record:
     """Take a backup now; wait for one that is under way first. Raises what verbs.errors() lists."""
     backups = Cluster(opts, choose(opts, cluster)).backups
@@ -46,13 +50,20 @@ def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     return {"cluster": found.name, "problems": [*wrong, *found.backups.state()["problems"]]}
 
 
+def _has_begun(store: Store, now: float) -> bool:
+    """Tell whether there is a cluster to back up: one that was made, or is being made for so long that it holds data."""
+    if not (store.read("initialised.json") or {}).get("finished"):
+        return False
+    return store.read("smoke.json") is not None or now - store.path("initialised.json").stat().st_mtime > _MAKING
+
+
 def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     """Start what is due of the clusters' backups, each in a process of its own, and remove what nobody asked for."""
     now = time.time() if now is None else now
     started = []
     for name in inputs.clusters(opts):
         store = Store.of(opts, name)
-        if not (store.read("initialised.json") or {}).get("finished"):
+        if not _has_begun(store, now):
             continue
         try:
             with service.lock(store).acquire(blocking=False):

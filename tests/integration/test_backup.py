@@ -1,7 +1,7 @@
-"""A backup over a real Salt master from a real etcd with TLS into a real borg repository, and what goes wrong on the way.
+"""A backup over a real Salt master from a real etcd with TLS into a real borg repository, and faults on the way.
 
-The node is this machine: a minion in a mount namespace of its own, where /etc, /usr/local and /var/lib have what kubeadm
-and our states leave there. etcd's programs come from what the lab built; without that these are skipped.
+The node is this machine: a minion in a mount namespace of its own, where /etc, /usr/local and /var/lib have what
+kubeadm and our states leave there. etcd's programs come from what the lab built; without that these are skipped.
 """
 
 import contextlib
@@ -90,13 +90,14 @@ class Node:
 
     def fill(self, megabytes):
         """Put values of a megabyte that do not compress into etcd."""
-        certificates = self.pki / "etcd"
+        keys = self.pki / "etcd"
+        command = [
+            self.programs / "etcdctl", "--endpoints", "https://127.0.0.1:2379", "--cacert", keys / "ca.crt",
+            "--cert", keys / "server.crt", "--key", keys / "server.key", "put",
+        ]  # fmt: skip
         for number in range(megabytes):
-            subprocess.run(
-                [self.programs / "etcdctl", "--endpoints", "https://127.0.0.1:2379", "--cacert", certificates / "ca.crt",
-                 "--cert", certificates / "server.crt", "--key", certificates / "server.key", "put", f"/fill/{number}"],
-                input=os.urandom(1 << 20), check=True, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+            value = os.urandom(1 << 20)
+            subprocess.run([*command, f"/fill/{number}"], input=value, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
 from managed_k8s.verbs import choose
 
-
 # Seconds that making a cluster is not disturbed by backups.
 _MAKING = 1800
 
@@ -51,7 +50,7 @@ def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
 
 
 def _has_begun(store: Store, now: float) -> bool:
-    """Tell whether there is a cluster to back up: one that was made, or is being made for so long that it holds data."""
+    """Tell whether there is a cluster to back up: one made, or being made for so long that it holds data."""
     if not (store.read("initialised.json") or {}).get("finished"):
         return False
     return store.read("smoke.json") is not None or now - store.path("initialised.json").stat().st_mtime > _MAKING

@@ -68,11 +68,11 @@ def lock(store: Store) -> filelock.FileLock:
     return filelock.FileLock(store.path(LOCK), mode=0o600)
 
 
-def is_held(store: Store) -> bool:
-    """Tell whether a reconciler is at work; those who ask do not see each other."""
-    with store.path(LOCK).open("a") as file:
+def is_held(store: Store, name: str = LOCK) -> bool:
+    """Tell whether a reconciler, or whoever holds a lock with that name, is at work; those who ask do not see each other."""
+    with store.path(name).open("a") as file:
         try:
-            # Shared, where the reconciler's is exclusive.
+            # Shared, where the worker's is exclusive.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -11,6 +11,7 @@ import croniter
 
 # Seconds that work which failed once, twice, ... is left alone.
 _FIRST_PAUSE, _LONGEST_PAUSE = 60, 900
+_INTERRUPTED = "it was interrupted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,13 @@ class Attempts:
 
     def beginning(self, now: float) -> Attempts:
         """Return the record while an attempt is under way: one that is killed counts as failed."""
-        return dataclasses.replace(self, begun=now, failures=self.failures + 1, why="it was interrupted")
+        return dataclasses.replace(self, begun=now, failures=self.failures + 1, why=_INTERRUPTED)
+
+    def seen(self, busy: bool) -> Attempts:
+        """Return the record as it is to be judged; busy: whether an attempt is under way, which did not fail yet."""
+        if busy and self.why == _INTERRUPTED:
+            return dataclasses.replace(self, failures=self.failures - 1, why="it is being tried again")
+        return self
 
     def succeeded(self) -> Attempts:
         """Return the record after it went well."""

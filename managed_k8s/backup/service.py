@@ -16,7 +16,7 @@ from typing import Any
 
 import filelock
 
-from managed_k8s import naming
+from managed_k8s import naming, wakeups
 from managed_k8s.backup import drill, health, landing, record, retention, schedule
 from managed_k8s.backup.etcd import EtcdError
 from managed_k8s.backup.member import Member, NoMemberError, choose
@@ -34,6 +34,7 @@ BACKUPS, DRILLS = "backup.json", "drill.json"
 TRIED = "backups_tried.json"
 # The list of the last look, for when the repository is away.
 LISTED = "backups.json"
+LOCK = "backup.lock"
 _MEMBER_LIMIT, _SEND_LIMIT = 30, 3600
 # Bytes that stay free on a disk, beside what a backup takes: borg itself refuses to work with less than a segment's.
 _RESERVE = 1 << 30
@@ -49,7 +50,7 @@ ERRORS = (BackupError, BorgError, EtcdError, NoMemberError)
 
 def lock(store: Store) -> filelock.FileLock:
     """Return the lock of a cluster's backups: one of the kernel's, so it dies with its process."""
-    return filelock.FileLock(store.path("backup.lock"), mode=0o600)
+    return filelock.FileLock(store.path(LOCK), mode=0o600)
 
 
 class Backups:
@@ -128,7 +129,8 @@ class Backups:
         self._drop_unfinished(self.repository.archives())
         member = choose(self._members())
         self._make_room(member.size)
-        ticket = secrets.token_hex(16)
+        # Salt takes arguments that look like numbers for numbers.
+        ticket = f"ticket-{secrets.token_hex(16)}"
         with (
             landing.Landing(self.opts, member.name, ticket) as place,
             self._scratch() as folder,
@@ -250,7 +252,8 @@ class Backups:
         records, settings = self.listed(), self.settings["backup"]
         problems: list[str] = []
         if settings["enabled"]:
-            attempts = (self.attempts(BACKUPS), self.attempts(DRILLS))
+            busy = wakeups.is_held(self.store, LOCK)
+            attempts = (self.attempts(BACKUPS).seen(busy), self.attempts(DRILLS).seen(busy))
             problems = health.problems(settings, records, *attempts, now=time.time())
         return {"newest": records[0].name if records else None, "problems": problems}
 

@@ -45,5 +45,8 @@ def test_an_attempt_that_was_killed_counts_as_failed():
     assert (begun.failures, begun.why) == (1, "it was interrupted")
     assert begun.failed("no").failures == 1
     assert begun.succeeded() == Attempts(begun=1795527000, done=1795527000)
+    assert begun.seen(busy=True).failures == 0
+    assert begun.seen(busy=False) == begun
+    assert begun.failed("no").seen(busy=True).failures == 1
     assert Attempts.of(dataclasses.asdict(begun)) == begun
     assert Attempts.of(None) == Attempts()

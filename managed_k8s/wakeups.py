@@ -69,7 +69,7 @@ def lock(store: Store) -> filelock.FileLock:
 
 
 def is_held(store: Store, name: str = LOCK) -> bool:
-    """Tell whether a reconciler, or whoever holds a lock with that name, is at work; those who ask do not see each other."""
+    """Tell whether a reconciler, or who else has a lock of its own, is at work; those who ask do not see each other."""
     with store.path(name).open("a") as file:
         try:
             # Shared, where the worker's is exclusive.

@@ -19,6 +19,7 @@ $(VENV)/.installed: requirements.lock
 	touch $@
 
 test: $(VENV)/.installed lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
+	@command -v borg > /dev/null || { echo "borg is missing; as root: apt-get install borgbackup" >&2; exit 1; }
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed  ## ruff and mypy

@@ -6,6 +6,7 @@ Every function takes a cluster's name; it may be left out while there is only on
 """
 
 import collections
+import dataclasses
 import functools
 import inspect
 import sys
@@ -18,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from managed_k8s import picture, verbs, ways
+from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
 from managed_k8s.store import Store
 
@@ -138,6 +140,7 @@ def status(cluster=None):
         ("Next:", data["next"]),
         ("Waiting for:", data["waiting"]),
         ("Failed:", [f"{step}: {why}" for step, why in data["failed"].items()]),
+        ("Backups:", data["backup"]["problems"]),
     ):
         if sentences:
             _print(title, *_bullets(sentences))
@@ -185,7 +188,9 @@ def sweep():
     CLI Example: ``salt-run managed_k8s.sweep``
     """
     data = verbs.sweep(__opts__)
+    data["backups"] = backing_up.sweep(__opts__)["clusters"]
     _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
+    _print(f"Backups of: {', '.join(data['backups']) or 'none'}.")
     return data, True
 
 
@@ -314,6 +319,65 @@ def smoke(cluster=None):
 
     data = verbs.smoke(__opts__, cluster, report)
     return data, data["ok"]
+
+
+@_face
+def backup(cluster=None, reason="asked for"):
+    """
+    Take a backup now: etcd, certificates, keys.
+
+    CLI Example: ``salt-run managed_k8s.backup demo``
+    """
+    made = backing_up.backup(__opts__, cluster, str(reason))
+    _print(f"{made.name}: revision {made.revision}, {made.count} keys, {_size(made.size)}, from {made.member}")
+    return dataclasses.asdict(made), True
+
+
+@_face
+def backups(cluster=None):
+    """
+    List the backups, newest first; the exit code is 1 when something is wrong with them.
+
+    CLI Example: ``salt-run managed_k8s.backups demo``
+    """
+    found, state = backing_up.listing(__opts__, cluster)
+    table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "verified", box=None)
+    for one in found:
+        numbers = (_size(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
+        verified = _escape(one.problem) or ("restored in a drill" if one.proven else "when made")
+        table.add_row(one.name, *numbers, one.member, _escape(one.reason), verified)
+    _print(table, *_bullets(state["problems"]))
+    return {"backups": [dataclasses.asdict(one) for one in found], **state}, not state["problems"]
+
+
+def _size(count):
+    return f"{count / 1e6:.1f} MB"
+
+
+@_face
+def backup_verify(cluster=None, backup=None):
+    """
+    Restore a backup into a scratch etcd on this machine, and compare it with what was noted when it was made.
+
+    backup: its name; without it, the newest.
+
+    CLI Example: ``salt-run managed_k8s.backup_verify demo``
+    """
+    tried = backing_up.verify(__opts__, cluster, backup)
+    _print(f"{tried.name} is good: a scratch etcd has its {tried.count} keys at revision {tried.revision}.")
+    return dataclasses.asdict(tried), True
+
+
+@_face
+def check(cluster=None):
+    """
+    Say what is wrong with a cluster and its backups, for monitoring; the exit code is 1 when something is.
+
+    CLI Example: ``salt-run managed_k8s.check demo``
+    """
+    data = backing_up.check(__opts__, cluster)
+    _print(*(_bullets(data["problems"]) or [f"{data['cluster']} is well, and its backups are."]))
+    return data, not data["problems"]
 
 
 @_face

@@ -78,6 +78,8 @@ ATTEMPTS = {
 PACKAGES = {
     **{name: name for name in artifacts.PROGRAMS},
     "systemd-nspawn": "systemd-container",
+    # The Salt master of a cluster in the lab is this machine: it keeps the backups.
+    "borg": "borgbackup",
     "gpg": "gpg",
     "gpgconf": "gpgconf",
     # Salt's timelib comes as source only.

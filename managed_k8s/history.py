@@ -10,6 +10,7 @@ from typing import Any
 
 import salt.utils.event
 
+from managed_k8s import naming
 from managed_k8s.store import Store
 
 FILE = "history.jsonl"
@@ -33,9 +34,9 @@ class History:
     def add(self, subject: str, what: str, reason: str, **more: Any) -> None:
         """Note and announce that something happened.
 
-        subject: a node, or `cluster`. what: like `joined`. reason: a sentence without secrets.
+        subject: a node, or `cluster` or `backup`. what: like `joined`. reason: a sentence without secrets.
         """
-        data = {"id": self._store.cluster if subject == "cluster" else subject, "reason": reason, **more}
+        data = {"id": self._store.cluster if naming.parse(subject) is None else subject, "reason": reason, **more}
         line = json.dumps({"time": round(time.time(), 2), "subject": subject, "what": what, **data}) + "\n"
         # One write of a line: readers never see half of it.
         handle = os.open(self._store.path(FILE), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -11,6 +11,8 @@ from typing import Any
 
 from managed_k8s import access, checkout, inputs, mirror, naming, observe
 from managed_k8s import reconcile as reconciling
+from managed_k8s.backup import etcd
+from managed_k8s.backup.service import Backups
 from managed_k8s.execute import Executor
 from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
@@ -240,6 +242,19 @@ class Cluster:
     def nodes(self) -> list[naming.Node]:
         """Its servers in cluster.map."""
         return [node for name in inputs.servers(self.opts, self.name) if (node := naming.parse(name))]
+
+    @functools.cached_property
+    def backups(self) -> Backups:
+        """Its backups."""
+        return Backups(
+            self.opts,
+            self.store,
+            Store.of_backups(self.opts, self.name),
+            self.settings,
+            SaltJobs(self.opts),
+            History(self.store, self.opts),
+            lambda: etcd.programs(self.store, self.settings),
+        )
 
     def observer(self) -> observe.Observer:
         """Return what looks at it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +38,25 @@ def fetch(url: str) -> bytes:
     except requests.RequestException as error:
         raise MirrorError(f"{url}: {error}; artifacts.url must be the address of a mirror (docs/mirror.md)") from None
     return answer.content
+
+
+def download(url: str, digest: str, target: Path) -> None:
+    """Write a file of any size, whole and with this SHA-256, or not at all. Raises MirrorError."""
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    found = hashlib.sha256()
+    try:
+        with requests.get(url, timeout=_TIMEOUT, stream=True) as answer, part.open("wb") as file:
+            answer.raise_for_status()
+            for piece in answer.iter_content(1 << 20):
+                found.update(piece)
+                file.write(piece)
+        if found.hexdigest() != digest:
+            raise MirrorError(f"{url}: has SHA-256 {found.hexdigest()}, not {digest}; copy the mirror again")
+        part.rename(target)
+    except requests.RequestException as error:
+        raise MirrorError(f"{url}: {error}; artifacts.url must be the address of a mirror (docs/mirror.md)") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sum_of(url: str) -> str:

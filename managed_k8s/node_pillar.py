@@ -45,7 +45,7 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
         "cluster": node.cluster,
         "role": node.role,
         "name": node.id,
-        "settings": settings,
+        "settings": of_nodes(settings),
         "virtual_ip": settings["openstack"]["virtual_ip"],
         "public_address": (store.read("infra.json") or {}).get("public_address"),
         "gateways": _addresses(inventory, GATEWAY) if node.role == GATEWAY else {},
@@ -54,6 +54,11 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
         **_artifacts(node, settings, store),
     }
     return content | {"revision": checkout.digest([content, tree])}
+
+
+def of_nodes(settings: Settings) -> Settings:
+    """Return the settings that nodes are made from: where backups go is not for them to know."""
+    return {name: value for name, value in settings.items() if name != "backup"}
 
 
 def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:

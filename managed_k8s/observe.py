@@ -165,15 +165,15 @@ class Observer:
 
     def _desired(self, servers: Servers) -> Desired:
         tree = checkout.tree_digest(self.root)
-        view = _ReadOnce(self.store)
+        view, settings = _ReadOnce(self.store), node_pillar.of_nodes(self.settings)
         ids = {node.id: servers.get(node.id, {}).get("id") for node in self.nodes}
         masters = [name for name in ids if f"-{naming.MASTER}-" in name and ids[name]]
         return Desired(
             cluster=self.store.cluster,
             nodes=self.nodes,
             revisions={node.id: node_pillar.public(node, self.settings, view, tree)["revision"] for node in self.nodes},
-            resources=checkout.digest([self.settings, {name: ids[name] for name in masters[:1]}]),
-            smoke=checkout.digest([self.settings, ids]),
+            resources=checkout.digest([settings, {name: ids[name] for name in masters[:1]}]),
+            smoke=checkout.digest([settings, ids]),
         )
 
 

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import jsonschema
 
+from managed_k8s.backup import schedule
+
 HERE = Path(__file__).parent
 SCHEMA = HERE / "settings.schema.json"
 VERSIONS = HERE / "versions.toml"
@@ -91,7 +93,13 @@ def _is_network(value: object) -> bool:
     return not isinstance(value, str) or bool(IPv4Network(value))
 
 
+@_FORMATS.checks("cron")
+def _is_schedule(value: object) -> bool:
+    return not isinstance(value, str) or schedule.is_valid(value)
+
+
 _FORMAT_WORDS = {
+    "cron": "is no schedule in cron form; write it like */15 * * * *, in UTC",
     "ipv4": "is no IPv4 address; write it like 10.30.0.5",
     "ipv4network": "is no IPv4 network; write it like 10.30.0.0/24, without host bits",
 }

@@ -26,7 +26,7 @@ wrong at once. The JSON schema is `managed_k8s/settings.schema.json`.
 
 This page is made from it by `python -m managed_k8s.settings_reference`.
 """
-_FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network"}
+_FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "cron": "cron form, UTC"}
 
 
 def text() -> str:
@@ -41,6 +41,11 @@ def _section(name: str, rule: Mapping[str, Any]) -> str:
 
 
 def _row(key: str, rule: Mapping[str, Any], required: bool) -> str:
+    if "properties" in rule:
+        rows = (
+            _row(f"{key}.{name}", one, name in rule.get("required", ())) for name, one in rule["properties"].items()
+        )
+        return "".join(rows)
     default = "**required**" if required else f"`{json.dumps(rule['default'])}`"
     return f"| `{key}` | {', '.join(_kinds(rule))} | {default} | {rule['description']} |\n"
 

@@ -12,16 +12,24 @@ from typing import Any
 
 
 class Store:
-    """A cluster's folder below the Salt master's root folder."""
+    """A cluster's folder below the Salt master's root folder.
 
-    def __init__(self, root: str | Path, cluster: str) -> None:
+    kind: what for; each kind has its own folder.
+    """
+
+    def __init__(self, root: str | Path, cluster: str, kind: str = "managed_k8s") -> None:
         self.cluster = cluster
-        self.folder = Path(root) / "managed_k8s" / cluster
+        self.folder = Path(root) / kind / cluster
 
     @classmethod
     def of(cls, opts: Mapping[str, Any], cluster: str) -> Store:
         """Return a cluster's store under the Salt master with these options."""
-        return cls(opts.get("managed_k8s", {}).get("state") or opts["root_dir"], cluster)
+        return cls(_root(opts), cluster)
+
+    @classmethod
+    def of_backups(cls, opts: Mapping[str, Any], cluster: str) -> Store:
+        """Return what stays when a cluster is destroyed: its backups, and the passphrase that opens them."""
+        return cls(_root(opts), cluster, "managed_k8s_backups")
 
     def path(self, name: str) -> Path:
         """Return a file's path; its folder is made."""
@@ -58,3 +66,7 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         (self.folder / name).unlink(missing_ok=True)
+
+
+def _root(opts: Mapping[str, Any]) -> str:
+    return str(opts.get("managed_k8s", {}).get("state") or opts["root_dir"])

@@ -14,6 +14,7 @@ import filelock
 import psutil
 
 from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, progress, wakeups, ways
+from managed_k8s.backup import service
 from managed_k8s.history import History
 from managed_k8s.jobs import JobError
 from managed_k8s.live import Cluster
@@ -48,6 +49,7 @@ def errors() -> tuple[type[Exception], ...]:
     return (
         VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError, OSError,
         openstack.exceptions.SDKException, kubernetes.config.ConfigException, salt.exceptions.SaltException,
+        *service.ERRORS,
     )  # fmt: skip
 
 
@@ -171,6 +173,7 @@ def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
         "next": [words(step) for step in situation.steps],
         "waiting": situation.waiting,
         "failed": {name: f"{kept['count']} times, last: {kept['why']}" for name, kept in sorted(failures.items())},
+        "backup": Cluster(opts, situation.cluster).backups.state(),
     }
 
 
@@ -305,7 +308,7 @@ def doomed(opts: Mapping[str, Any], cluster: str | None) -> tuple[Cluster, list[
     conn = found.cloud.any_project
     with explained():
         elsewhere = project.is_elsewhere(conn, found.store)
-    kept = f"everything kept in {found.store.folder}: keys, kubeconfig, history"
+    kept = f"everything kept in {found.store.folder}: keys, kubeconfig, history (not its backups)"
     if elsewhere:
         kept += (
             f"; it is of project {elsewhere['project_id']} at {elsewhere['auth_url']}, where clouds.yaml does not "
@@ -326,8 +329,8 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
     from managed_k8s.cloud.connection import explained
     from managed_k8s.cloud.servers import listing
 
-    # A reconciler that is at work would bring back what is removed.
-    with _alone(opts, found, say):
+    # A reconciler that is at work would bring back what is removed; a backup would go on without a cluster.
+    with _alone(opts, found, say), service.lock(found.store):
         conn = found.cloud.any_project
         with explained():
             servers = listing(conn, found.name)

@@ -68,11 +68,11 @@ def lock(store: Store) -> filelock.FileLock:
     return filelock.FileLock(store.path(LOCK), mode=0o600)
 
 
-def is_held(store: Store) -> bool:
-    """Tell whether a reconciler is at work; those who ask do not see each other."""
-    with store.path(LOCK).open("a") as file:
+def is_held(store: Store, name: str = LOCK) -> bool:
+    """Tell whether a reconciler, or who else has a lock of its own, is at work; those who ask do not see each other."""
+    with store.path(name).open("a") as file:
         try:
-            # Shared, where the reconciler's is exclusive.
+            # Shared, where the worker's is exclusive.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -96,11 +96,14 @@ def _starts(store: Store) -> bool:
     return False
 
 
-def start(opts: Mapping[str, Any], store: Store) -> None:
-    """Start a reconciler of its own process and session: it outlives who asked for it."""
-    log = store.path("reconcile.log")
+def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> None:
+    """Start a process and session of its own: it outlives who asked for it.
+
+    what: the module of ours that does the work.
+    """
+    log = store.path(f"{what}.log")
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    command = [sys.executable, "-m", _PROGRAM, _configuration(opts), store.cluster]
+    command = [sys.executable, "-m", f"managed_k8s.{what}", _configuration(opts), store.cluster]
     with os.fdopen(handle, "ab") as output:
         subprocess.Popen(
             command,

@@ -99,41 +99,53 @@ class Salt:
                               "allowed_address_pairs": [{"port": f"{ONE}-api"}]}]}  # fmt: skip
 
     def start(self):
-        self._spawn("salt-master", "-c", self.root)
+        self.start_master()
         for name in MINIONS:
-            folder = self.folder / name
-            folder.mkdir()
-            (folder / "minion").write_text(yaml.safe_dump({
-                "id": name, "master": "127.0.0.1", "publish_port": self.ports[0], "master_port": self.ports[1],
-                "root_dir": str(folder), "conf_file": str(folder / "minion"), "pidfile": "/minion.pid",
-                "acceptance_wait_time": 1, "random_reauth_delay": 1, "log_level": "warning", "ipv6": False,
-                "disable_modules": ["state", "cmd", "file", "service", "pkg", "aptpkg"],
-                "user": "root" if os.getuid() == 0 else os.environ["USER"],
-            }))  # fmt: skip
-            self._spawn("salt-minion", "-c", folder)
+            self.start_minion(name)
 
-    def _spawn(self, program, *words):
-        log = (self.folder / f"{program}-{len(self.processes)}.log").open("wb")
-        self.processes.append(
-            subprocess.Popen([BIN / program, *words], cwd=self.root, env=self.environment, stdout=log, stderr=log,
-                             start_new_session=True)
-        )  # fmt: skip
+    def start_master(self):
+        return self._spawn("salt-master", BIN / "salt-master", "-c", self.root)
+
+    def start_minion(self, name, *wrapper):
+        """Start a minion; wrapper: what runs it, as words before the command."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "minion").write_text(yaml.safe_dump({
+            "id": name, "master": "127.0.0.1", "publish_port": self.ports[0], "master_port": self.ports[1],
+            "root_dir": str(folder), "conf_file": str(folder / "minion"), "pidfile": "/minion.pid",
+            "acceptance_wait_time": 1, "random_reauth_delay": 1, "log_level": "warning", "ipv6": False,
+            "disable_modules": ["state", "cmd", "file", "service", "pkg", "aptpkg"],
+            "user": "root" if os.getuid() == 0 else os.environ["USER"],
+        }))  # fmt: skip
+        return self._spawn("salt-minion", *wrapper, BIN / "salt-minion", "-c", folder)
+
+    def _spawn(self, title, *words):
+        log = (self.folder / f"{title}-{len(self.processes)}.log").open("wb")
+        made = subprocess.Popen(words, cwd=self.root, env=self.environment, stdout=log, stderr=log,
+                                start_new_session=True)  # fmt: skip
+        self.processes.append(made)
+        return made
 
     def stop(self):
+        self.kill(*self.processes)
+
+    @staticmethod
+    def kill(*processes):
+        """Kill processes and all that they started."""
         import psutil
 
-        family = [psutil.Process(process.pid) for process in self.processes if process.poll() is None]
+        family = [psutil.Process(process.pid) for process in processes if process.poll() is None]
         family += [child for process in family for child in process.children(recursive=True)]
         for process in family:
             process.kill()
         psutil.wait_procs(family, timeout=10)
-        for process in self.processes:
+        for process in processes:
             process.wait()
 
-    def run(self, program, *words):
+    def run(self, program, *words, seconds=60):
         """Run one of Salt's programs in the checkout, as an operator does."""
         return subprocess.run([BIN / program, *words], cwd=self.root, env=self.environment, capture_output=True,
-                              text=True, timeout=60, check=False)  # fmt: skip
+                              text=True, timeout=seconds, check=False)  # fmt: skip
 
     def begin(self, program, *words):
         """Start one of Salt's programs, to be interrupted."""

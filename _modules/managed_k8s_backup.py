@@ -1,0 +1,156 @@
+"""
+etcd on a control plane node: what it is like, and a snapshot of it for the Salt master.
+
+What is sent goes over the minion's own encrypted channel, into a folder that the Salt master keeps for this minion
+and this backup. Nothing stays here, and nothing here can read what was sent before.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import salt.channel.client
+from salt.exceptions import CommandExecutionError
+
+_ETCDCTL, _ETCDUTL = "/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl"
+_PKI = Path("/etc/kubernetes/pki/etcd")
+_ENDPOINT = "https://127.0.0.1:2379"
+_WORK = Path("/var/lib/managed-k8s/backup")
+# What a control plane is made from again: name in the backup -> where it is here.
+_CONFIGURATION = {
+    "kubernetes/pki": Path("/etc/kubernetes/pki"),
+    "kubernetes/managed-k8s": Path("/etc/kubernetes/managed-k8s"),
+    "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
+    "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
+}
+# Where the Salt master expects it: managed_k8s/backup/landing.py.
+_FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
+# managed_k8s/backup/drill.py looks for it.
+_CANARY = "managed-k8s/canary"
+_LIMIT = 1800
+# Bytes that a message to the Salt master carries, and that stay free on the disk.
+_PIECE, _RESERVE = 4 << 20, 256 << 20
+
+
+def member():
+    """Return what this node's etcd is like: leader, revision, size of its database in bytes, id of its cluster.
+
+    CLI Example: ``salt 'demo-master-*' managed_k8s_backup.member``
+    """
+    # Needs an answer of the majority: a member that lost it has old data.
+    _etcdctl("endpoint", "health", "--command-timeout=5s")
+    status = _asked("endpoint", "status")["Status"]
+    header = status["header"]
+    return {
+        "leader": status["leader"] == header["member_id"],
+        "revision": header["revision"],
+        "size": status["dbSize"],
+        "version": status["version"],
+        "cluster_id": f"{header['cluster_id']:x}",
+    }
+
+
+def send(ticket):
+    """Take a snapshot of etcd, check it, and send it with the control plane's keys and configuration.
+
+    ticket: what the Salt master calls this backup; it takes nothing under another name. Returns what is in it.
+
+    CLI Example: the Salt master's own, by ``salt-run managed_k8s.backup``
+    """
+    shutil.rmtree(_WORK, ignore_errors=True)
+    _WORK.mkdir(mode=0o700)
+    try:
+        snapshot = _WORK / _DATABASE
+        manifest = _snapshot(snapshot, ticket)
+        archive = _WORK / _ARCHIVE
+        _pack(archive, manifest)
+        _push(archive, ticket)
+        _push(snapshot, ticket)
+        return manifest
+    finally:
+        shutil.rmtree(_WORK, ignore_errors=True)
+
+
+def _snapshot(file, ticket):
+    about = member()
+    if shutil.disk_usage(_WORK).free < about["size"] + _RESERVE:
+        raise CommandExecutionError(f"{_WORK}: no room for a snapshot of {about['size'] >> 20} MB; free space there")
+    _etcdctl("put", _CANARY, ticket)
+    _etcdctl("snapshot", "save", str(file))
+    status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))
+    revision = status["revision"]
+    counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
+    return {
+        "kubernetes": __pillar__["managed_k8s"]["settings"]["kubernetes"]["version"],
+        "etcd": about["version"],
+        "cluster_id": about["cluster_id"],
+        "revision": revision,
+        "keys": status["totalKey"],
+        "count": counted["count"],
+        "hash": status["hash"],
+        "size": file.stat().st_size,
+        "sha256": _sha256(file),
+        "canary": ticket,
+    }
+
+
+def _sha256(file):
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _pack(archive, manifest):
+    archive.touch(mode=0o600)
+    with tarfile.open(archive, "w") as tar:
+        for name, path in _CONFIGURATION.items():
+            tar.add(path, name)
+        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        entry = tarfile.TarInfo("manifest.json")
+        entry.size, entry.mode = len(text), 0o600
+        tar.addfile(entry, io.BytesIO(text))
+
+
+def _push(file, ticket):
+    """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
+    with salt.channel.client.ReqChannel.factory(dict(__opts__)) as channel, file.open("rb") as source:
+        while piece := source.read(_PIECE):
+            load = {
+                "cmd": "_file_recv",
+                "id": __opts__["id"],
+                "path": [_FOLDER, ticket, file.name],
+                "size": file.stat().st_size,
+                "loc": source.tell() - len(piece),
+                "data": piece,
+            }
+            if not channel.send(load):
+                raise CommandExecutionError(
+                    f"the Salt master does not take {file.name}: it needs file_recv: True and a file_recv_max_size of "
+                    f"more than {file.stat().st_size >> 20}, as in master.d/managed-k8s.conf"
+                )
+
+
+def _asked(*words):
+    answer = json.loads(_etcdctl(*words, "--write-out", "json"))
+    return answer[0] if isinstance(answer, list) else answer
+
+
+def _etcdctl(*words):
+    return _run(
+        _ETCDCTL, "--endpoints", _ENDPOINT, "--cacert", str(_PKI / "ca.crt"),
+        "--cert", str(_PKI / "healthcheck-client.crt"), "--key", str(_PKI / "healthcheck-client.key"), *words,
+    )  # fmt: skip
+
+
+def _run(*words):
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"{Path(words[0]).name}: {error}") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise CommandExecutionError(f"{Path(words[0]).name}: {said[-1][:500] if said else 'failed'}")
+    return done.stdout

@@ -1,0 +1,95 @@
+"""Where a minion's files arrive over Salt's channel: only while one is asked for, readable for the owner only."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from managed_k8s import naming
+
+# Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
+FOLDER = "managed-k8s-backup"
+CONFIGURATION, DATABASE = "configuration.tar", "etcd.db"
+_BLOCK = 1 << 20
+_LOOK = 0.02
+
+
+def _sent(opts: Mapping[str, Any], minion: str) -> Path:
+    """Return where the Salt master puts what a minion sends; the channel authenticated its id."""
+    return Path(opts["cachedir"]) / "minions" / minion / "files"
+
+
+class Landing:
+    """A place for the files of one backup.
+
+    ticket: a name that was not used before; the minion is told it.
+    """
+
+    def __init__(self, opts: Mapping[str, Any], minion: str, ticket: str) -> None:
+        self.folder = _sent(opts, minion) / FOLDER / ticket
+
+    def __enter__(self) -> Landing:
+        self.folder.mkdir(parents=True, mode=0o700)
+        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+            folder.chmod(0o700)
+        for name in (CONFIGURATION, DATABASE):
+            # The Salt master would make it readable for all; it keeps the mode of one that is there.
+            (self.folder / name).touch(mode=0o600)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def await_configuration(self, sending: concurrent.futures.Future[Any]) -> Path:
+        """Return the first file once it is whole: when the second one begins. Raises what ended the sending."""
+        while not (self.folder / DATABASE).stat().st_size:
+            if sending.done() and not (self.folder / DATABASE).stat().st_size:
+                sending.result()
+                break
+            time.sleep(_LOOK)
+        return self.folder / CONFIGURATION
+
+    def pieces(self, sending: concurrent.futures.Future[Any]) -> Iterator[bytes]:
+        """Yield the second file as it grows, until the sending ended. Raises what ended it, if anything did."""
+        with (self.folder / DATABASE).open("rb") as file:
+            while True:
+                # Asked first: what came before the end is read after it.
+                ended = sending.done()
+                while piece := file.read(_BLOCK):
+                    yield piece
+                if ended:
+                    sending.result()
+                    return
+                time.sleep(_LOOK)
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Write the configuration's files into a folder; nothing in it leads out. Raises tarfile.TarError, OSError."""
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+
+
+def clear(opts: Mapping[str, Any], cluster: str) -> list[str]:
+    """Remove everything that a cluster's minions sent and nobody takes; to be called while no backup is under way.
+
+    Return the minions it came from.
+    """
+    came = []
+    for folder in (Path(opts["cachedir"]) / "minions").glob(f"{cluster}-*/files"):
+        node = naming.parse(folder.parent.name)
+        if node is None or node.cluster != cluster:
+            continue
+        with contextlib.suppress(OSError):
+            if any(path.is_file() for path in folder.rglob("*")):
+                came.append(node.id)
+            shutil.rmtree(folder)
+    return came

@@ -1,0 +1,219 @@
+"""A borg repository, through borg's own command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from managed_k8s.backup.record import UNFINISHED
+from managed_k8s.store import Store
+
+PASSPHRASE = "passphrase"  # noqa: S105 (a file's name)
+# location -> id of the repositories that there are.
+KNOWN = "repositories.json"
+_LOCK_WAIT = 60
+# Pages of etcd's database keep their places, so blocks of a fixed length find the same ones again; several pages each.
+_CHUNKER = "fixed,131072"
+_STOP = 20
+# What a person does about an error that borg names.
+_ADVICE = {
+    "LockTimeout": "something else uses the repository, or was killed while it did; when nothing does: borg break-lock",
+    "PassphraseWrong": "the repository was made with another passphrase than that in {passphrase}",
+    "Repository.InvalidRepository": "backup.repository must lead to a borg repository or to where one can be made",
+}
+_FULL = ("No space left on device", "Insufficient free space")
+
+
+class BorgError(RuntimeError):
+    """Borg failed; the message says why and what to do. kind: borg's name of the error, like LockTimeout."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Repository:
+    """Archives at one place.
+
+    location: a path or URL as borg takes them. vault: keeps the passphrase, borg's cache, and which repositories there
+    were. lock_wait: seconds to wait for another user of the repository.
+    """
+
+    def __init__(self, location: str, vault: Store, lock_wait: float = _LOCK_WAIT) -> None:
+        self.location, self.vault, self.lock_wait = location, vault, lock_wait
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder that it is in, or None when it is elsewhere."""
+        return Path(self.location) if self.location.startswith("/") else None
+
+    # Looking
+
+    def archives(self) -> list[dict[str, Any]]:
+        """Return name, id and comment of each archive, oldest first; the repository is made when there never was one.
+
+        Raises BorgError.
+        """
+        try:
+            found = json.loads(self._run("list", "--json", "--format", "{comment}{id}", self.location))
+        except BorgError as error:
+            if error.kind != "Repository.DoesNotExist" or self._known():
+                raise
+            self._init()
+            return []
+        self._recognise(found["repository"]["id"])
+        return list(found["archives"])
+
+    def _known(self) -> str | None:
+        return (self.vault.read(KNOWN) or {}).get(self.location)
+
+    def _recognise(self, identity: str) -> None:
+        before = self._known()
+        if before is None:
+            self.vault.write(KNOWN, {**(self.vault.read(KNOWN) or {}), self.location: identity})
+        elif before != identity:
+            raise BorgError(
+                f"{self.location}: is another repository than before (id {identity}, was {before}). If that is meant, "
+                f"remove it from {self.vault.folder / KNOWN}"
+            )
+
+    def _init(self) -> None:
+        if self.folder:
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._run("init", "--encryption", "repokey-blake2", self.location)
+        self._recognise(json.loads(self._run("list", "--json", self.location))["repository"]["id"])
+
+    # Changing
+
+    @contextlib.contextmanager
+    def writing(self, name: str, comment: str, stdin_name: str, folder: Path) -> Iterator[IO[bytes]]:
+        """Make an archive of what is written to the pipe that this gives, and of a folder's content.
+
+        stdin_name: what the written is called in it. The archive is there once the block ended without an exception,
+        and not at all otherwise. Raises BorgError.
+        """
+        unfinished = UNFINISHED + name
+        paths = sorted(path.name for path in folder.iterdir())
+        words = (
+            "create", "--comment", comment.replace("{", "{{").replace("}", "}}"), "--stdin-name", stdin_name,
+            "--files-cache", "disabled", "--chunker-params", _CHUNKER, "--compression", "zstd,1",
+            f"{self.location}::{unfinished}", "-", *paths,
+        )  # fmt: skip
+        with tempfile.TemporaryFile() as log, self._passphrase() as handle:
+            borg = subprocess.Popen(
+                self._command(words), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder,
+                env=self._environment(handle), pass_fds=[handle],
+            )  # fmt: skip
+            assert borg.stdin is not None  # noqa: S101 (for the type checker)
+            try:
+                yield borg.stdin
+                borg.stdin.close()
+                borg.wait()
+            except BrokenPipeError:
+                # It ended on its own; it says why.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    borg.wait(_STOP)
+            finally:
+                _stop(borg)
+            # A warning is a file that was not read whole.
+            if borg.returncode:
+                raise self._error(_text(log))
+        self._run("rename", f"{self.location}::{unfinished}", name)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove archives, and give back their space. Raises BorgError."""
+        if names:
+            self._run("delete", self.location, *names)
+            self._run("compact", self.location)
+
+    def extract(self, name: str, target: Path, *paths: str) -> None:
+        """Write an archive's files, or some of them, into a folder. Raises BorgError.
+
+        Each piece is authenticated by borg as it is read.
+        """
+        self._run("extract", f"{self.location}::{name}", *paths, cwd=target)
+
+    # Borg
+
+    def _run(self, *words: str, cwd: Path | None = None) -> str:
+        with self._passphrase() as handle:
+            done = subprocess.run(
+                self._command(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd, check=False,
+                env=self._environment(handle), pass_fds=[handle],
+            )  # fmt: skip
+        if done.returncode:
+            raise self._error(done.stderr)
+        return done.stdout
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        program = shutil.which("borg")
+        if program is None:
+            raise BorgError("borg is not installed on the Salt master: apt-get install borgbackup")
+        return [program, "--log-json", "--lock-wait", f"{self.lock_wait:.0f}", *words]
+
+    @contextlib.contextmanager
+    def _passphrase(self) -> Iterator[int]:
+        """Give a handle that borg reads the passphrase from: it is on no command line and in no environment."""
+        if self.vault.read_text(PASSPHRASE) is None:
+            self.vault.write_text(PASSPHRASE, secrets.token_urlsafe(32))
+        handle = os.open(self.vault.path(PASSPHRASE), os.O_RDONLY)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _environment(self, handle: int) -> dict[str, str]:
+        # Borg has a Python of its own.
+        foreign = ("BORG_PASS", "BORG_REPO", "BORG_BASE_DIR", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return kept | {
+            "BORG_BASE_DIR": str(self.vault.path("borg")),
+            "BORG_PASSPHRASE_FD": str(handle),
+            # Which repository it is, is checked above; the Salt master's state may have moved.
+            "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def _error(self, log: str) -> BorgError:
+        """Return what borg said in its log: lines of JSON, or words."""
+        said = [_line(line) for line in log.splitlines() if line.strip()]
+        if any(text in line["message"] for line in said for text in _FULL):
+            return BorgError(f"{self.location}: the disk is full: free space, or keep fewer backups", "Full")
+        wrong = [line for line in said if line.get("levelname") in ("ERROR", "CRITICAL", "WARNING")] or said
+        named = next((line for line in wrong if line.get("msgid")), wrong[0] if wrong else {"message": "borg failed"})
+        kind = str(named.get("msgid") or "")
+        advice = _ADVICE.get(kind, "").format(passphrase=self.vault.folder / PASSPHRASE)
+        words = "; ".join(filter(None, (named["message"].strip().splitlines()[0], advice)))
+        return BorgError(f"{self.location}: {words}", kind)
+
+
+def _line(line: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        found: Mapping[str, Any] = json.loads(line)
+        if isinstance(found, dict) and isinstance(found.get("message"), str):
+            return found
+    return {"message": line}
+
+
+def _text(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")
+
+
+def _stop(borg: subprocess.Popen[bytes]) -> None:
+    """End a borg that still runs, without an archive: what it did not commit is not there."""
+    if borg.poll() is None:
+        # Before it reads the end of the pipe as the end of the data.
+        borg.kill()
+        borg.wait()
+    with contextlib.suppress(OSError):
+        if borg.stdin:
+            borg.stdin.close()

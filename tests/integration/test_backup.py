@@ -1,0 +1,241 @@
+"""A backup over a real Salt master from a real etcd with TLS into a real borg repository, and faults on the way.
+
+The node is this machine: a minion in a mount namespace of its own, where /etc, /usr/local and /var/lib have what
+kubeadm and our states leave there. etcd's programs come from what the lab built; without that these are skipped.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import psutil
+import pytest
+import trustme
+
+from lab.settings import load
+from managed_k8s.backup import drill, etcd
+from managed_k8s.jobs import JobError, SaltJobs
+from managed_k8s.store import Store
+from tests.integration.conftest import BIN, ONE, Salt, eventually
+
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(os.getuid() != 0, reason="mount namespaces need root"),
+]
+NODE = f"{ONE}-master-2"
+SECRET = "the key of the certificate authority"
+# Changes to a folder stay in the node's own copy.
+NAMESPACE = """
+for folder in etc usr/local var/lib; do
+  mount -t overlay overlay -o lowerdir=/$folder,upperdir=$NODE_FOLDER/$folder,workdir=$NODE_FOLDER/work/$folder /$folder
+done
+exec "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    found = sorted(load().cache.glob("artifacts/*/images/etcd.tar"))
+    if not found:
+        pytest.skip("the lab has built no etcd here")
+    folder = tmp_path_factory.mktemp("programs")
+    shutil.copy(found[-1], folder / "image.tar")
+    etcd._unpack(folder / "image.tar", folder)
+    return folder
+
+
+class Node:
+    """A master: its files, its etcd, its minion."""
+
+    def __init__(self, salt, programs, folder):
+        self.salt, self.programs, self.folder = salt, programs, folder
+        self.pki = folder / "etc" / "kubernetes" / "pki"
+        self._files()
+
+    def _files(self):
+        for name in ("etc", "usr/local/bin", "var/lib/managed-k8s", "work/etc", "work/usr/local", "work/var/lib"):
+            (self.folder / name).mkdir(parents=True)
+        for name in ("etcdctl", "etcdutl"):
+            shutil.copy(self.programs / name, self.folder / "usr/local/bin" / name)
+        for name in drill.NEEDED:
+            if name != "manifest.json":
+                (self.folder / "etc" / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / "etc" / name).write_text(SECRET)
+        (self.folder / "etc/kubernetes/manifests").mkdir()
+        authority = trustme.CA()
+        server = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(self.pki / "etcd/ca.crt")
+        for name in ("server", "healthcheck-client"):
+            server.private_key_pem.write_to_path(self.pki / f"etcd/{name}.key")
+            server.cert_chain_pems[0].write_to_path(self.pki / f"etcd/{name}.crt")
+
+    def start_etcd(self):
+        certificates = self.pki / "etcd"
+        self.etcd = subprocess.Popen(
+            [self.programs / "etcd", "--data-dir", self.folder / "data", "--quota-backend-bytes", str(4 << 30),
+             "--listen-client-urls", "https://127.0.0.1:2379", "--advertise-client-urls", "https://127.0.0.1:2379",
+             "--listen-peer-urls", "unix://peer:0", "--cert-file", certificates / "server.crt",
+             "--key-file", certificates / "server.key", "--client-cert-auth", "--unsafe-no-fsync",
+             "--trusted-ca-file", certificates / "ca.crt"],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def start_minion(self):
+        script = ("unshare", "--mount", "--propagation", "private", "env", f"NODE_FOLDER={self.folder}")
+        self.minion = self.salt.start_minion(NODE, *script, "sh", "-e", "-c", NAMESPACE, "sh")
+
+    def fill(self, megabytes):
+        """Put values of a megabyte that do not compress into etcd."""
+        keys = self.pki / "etcd"
+        command = [
+            self.programs / "etcdctl", "--endpoints", "https://127.0.0.1:2379", "--cacert", keys / "ca.crt",
+            "--cert", keys / "server.crt", "--key", keys / "server.key", "put",
+        ]  # fmt: skip
+        for number in range(megabytes):
+            value = os.urandom(1 << 20)
+            subprocess.run([*command, f"/fill/{number}"], input=value, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def node(running, programs, tmp_path_factory):
+    with socket.socket() as taken:
+        if taken.connect_ex(("127.0.0.1", 2379)) == 0:
+            pytest.skip("something listens on port 2379 of this machine")
+    made = Node(running, programs, tmp_path_factory.mktemp("node"))
+    made.start_etcd()
+    made.start_minion()
+    store = Store(running.state, ONE)
+    store.write("initialised.json", {"master": NODE, "finished": True})
+    # As if the mirror had been asked for the image.
+    artifacts = store.read("artifacts-1.36.3.json")
+    store.write("artifacts-1.36.3.json", {**artifacts, "sums": {**artifacts["sums"], "images/etcd.tar": "0"}})
+    for name in etcd.PROGRAMS:
+        shutil.copy(programs / name, store.path(f"etcd/0/{name}"))
+    try:
+        await_minion(running)
+        made.fill(40)
+        yield made
+    finally:
+        Salt.kill(made.minion, made.etcd)
+        running.run("salt-key", "-y", "-d", NODE)
+        store.remove("initialised.json")
+
+
+def await_minion(running):
+    def answers():
+        with contextlib.suppress(JobError):
+            return NODE in SaltJobs(running.opts).ask([NODE], "test.ping", limit=5)
+
+    eventually(answers, 150)
+
+
+def verb(running, name, **words):
+    """Return what a verb says, as data, and its exit code."""
+    done = running.run("salt-run", f"managed_k8s.{name}", "--out=json", *(f"{k}={v}" for k, v in words.items()), ONE,
+                       seconds=300)  # fmt: skip
+    text = done.stdout[done.stdout.index("{") :] if "{" in done.stdout else "{}"
+    return json.loads(text), done.returncode
+
+
+def names(running):
+    data, _ = verb(running, "backups")
+    return [one["name"] for one in data["backups"]]
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def test_a_backup_is_made_and_proven(running, node):
+    jobs = SaltJobs(running.opts)
+    jobs.run(NODE, "saltutil.sync_modules", limit=60)
+    data, code = verb(running, "backup")
+    assert code == 0, data
+    assert data["member"] == NODE
+    assert data["size"] > 40 << 20
+    tried, code = verb(running, "backup_verify")
+    assert code == 0, tried
+    assert tried["proven"]
+    listed, code = verb(running, "backups")
+    assert (code, listed["problems"]) == (0, [])
+    assert [one["name"] for one in listed["backups"]] == [data["name"]]
+
+
+def test_no_secret_is_anywhere_on_the_way(running, node):
+    verb(running, "backup")
+    vault = Store.of_backups(running.opts, ONE).folder
+    passphrase = (vault / "passphrase").read_text()
+    assert len(passphrase) > 40
+    secret = (SECRET.encode(), passphrase.encode())
+    # Jobs, events' history, logs, where it arrived, the repository.
+    found = [
+        path
+        for path in [*files(running.state), *files(running.folder / NODE), *running.folder.glob("*.log")]
+        if path != vault / "passphrase" and any(text in path.read_bytes() for text in secret)
+    ]
+    assert found == []
+    assert not [path for path in files(vault) if path.stat().st_mode & 0o077]
+    assert not list((node.folder / "var/lib/managed-k8s").glob("backup/*"))
+    assert not [path for path in files(running.state) if "managed-k8s-backup" in path.parts]
+
+
+def start_backup(running, *, when):
+    """Start a backup and return once so many bytes of it arrived."""
+    process = subprocess.Popen(
+        [BIN / "salt-run", "managed_k8s.backup", "--out=json", ONE],
+        cwd=running.root, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
+    eventually(lambda: any(path.stat().st_size > when for path in arriving.rglob("etcd.db")), 60)
+    return process
+
+
+def test_a_node_that_dies_in_the_middle_makes_no_backup_and_the_next_one_succeeds(running, node):
+    before = names(running)
+    process = start_backup(running, when=1 << 20)
+    Salt.kill(node.minion)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    assert "silent" in said or "does not run it" in said
+    assert names(running) == before
+    data, code = verb(running, "check")
+    assert code == 1
+    assert any("the last backup failed" in problem for problem in data["problems"])
+    node.start_minion()
+    await_minion(running)
+    data, code = verb(running, "backup")
+    assert code == 0, data
+    assert names(running)[0] == data["name"]
+
+
+def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(running, node):
+    before = names(running)
+    process = start_backup(running, when=1 << 20)
+    Salt.kill(running.processes[0])
+    running.start_master()
+    process.communicate(timeout=300)
+    await_minion(running)
+    after = names(running)
+    assert len(after) - len(before) == (0 if process.returncode else 1)
+    for name in set(after) - set(before):
+        assert verb(running, "backup_verify", backup=name)[1] == 0
+    data, code = verb(running, "backup")
+    assert code == 0, data
+
+
+def test_a_backup_that_is_killed_leaves_nothing_but_what_the_next_one_removes(running, node):
+    before = names(running)
+    process = start_backup(running, when=1 << 20)
+    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        one.kill()
+    process.wait()
+    assert names(running) == before
+    time.sleep(3)
+    data, code = verb(running, "backup")
+    assert code == 0, data
+    arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
+    assert not files(arriving)

@@ -1,0 +1,37 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managed_k8s.backup.member import Member, NoMemberError, choose
+
+MEMBERS = st.lists(
+    st.builds(
+        Member,
+        name=st.sampled_from([f"demo-master-{n}" for n in range(1, 6)]),
+        leader=st.booleans(),
+        revision=st.integers(0, 5),
+        problem=st.sampled_from(["", "", "unhealthy"]),
+    ),
+    unique_by=lambda member: member.name,
+)
+
+
+@given(MEMBERS)
+def test_is_healthy_and_not_the_leader_if_there_is_a_choice(members):
+    healthy = [member for member in members if not member.problem]
+    if not healthy:
+        with pytest.raises(NoMemberError):
+            choose(members)
+        return
+    chosen = choose(members)
+    assert chosen in healthy
+    if any(not member.leader for member in healthy):
+        assert not chosen.leader
+        assert chosen.revision == max(member.revision for member in healthy if not member.leader)
+
+
+def test_says_of_each_why_not():
+    with pytest.raises(NoMemberError, match=r"demo-master-1: ill; demo-master-2: silent"):
+        choose([Member("demo-master-2", problem="silent"), Member("demo-master-1", problem="ill")])
+    with pytest.raises(NoMemberError, match="no master is connected"):
+        choose([])

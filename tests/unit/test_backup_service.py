@@ -1,0 +1,198 @@
+"""Backups from a master that is a dictionary into a real borg repository."""
+
+import os
+import shutil
+from typing import Any
+
+import pytest
+
+from managed_k8s.backup import drill, landing, service
+from managed_k8s.backup.member import NoMemberError
+from managed_k8s.backup.repository import BorgError
+from managed_k8s.backup.seal import Seal
+from managed_k8s.backup.service import BackupError, Backups
+from managed_k8s.history import History
+from managed_k8s.jobs import JobError
+from managed_k8s.store import Store
+from tests.unit import backups as helpers
+
+
+@pytest.fixture
+def master(tmp_path):
+    return helpers.Master({"cachedir": str(tmp_path / "cache")})
+
+
+@pytest.fixture
+def made(tmp_path, master) -> Any:
+    store = Store(tmp_path / "salt", "demo")
+    vault = Store(tmp_path / "salt", "demo", "managed_k8s_backups")
+    return Backups(master.opts, store, vault, helpers.SETTINGS, master, History(store), lambda: tmp_path / "programs")
+
+
+def listed(made):
+    return [one.name for one in made.records()]
+
+
+def test_a_backup_is_what_was_sent(made, master, tmp_path):
+    taken = made.take("asked for")
+    assert taken.member == "demo-master-2"
+    assert made.records() == [taken] == made.listed()
+    target = tmp_path / "target"
+    target.mkdir()
+    made.repository.extract(taken.name, target)
+    assert (target / "etcd.db").read_bytes() == master.content
+    assert (target / "kubernetes/pki/ca.key").read_text() == "k"
+    (event,) = made.history.last(1)
+    assert (event["subject"], event["what"], event["id"], event["backup"]) == ("backup", "made", "demo", taken.name)
+
+
+def test_nothing_is_left_where_it_arrived(made, master, tmp_path):
+    made.take("asked for")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not (made.vault.folder / "scratch").exists()
+
+
+def flipped(content):
+    middle = len(content) // 3
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def longer(content):
+    return content + b"x"
+
+
+def shorter(content):
+    return content[:-1]
+
+
+def half(content):
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("spoil", [flipped, shorter, longer, half])
+def test_what_arrives_damaged_is_no_backup_and_said(made, master, spoil):
+    master.spoil = spoil
+    with pytest.raises(BackupError, match="is not the one that was taken"):
+        made.take("schedule")
+    assert listed(made) == []
+    assert "is not the one" in made.attempts(service.BACKUPS).why
+    assert made.history.last(1)[0]["what"] == "failed"
+    master.spoil = lambda content: content
+    made.take("schedule")
+    assert made.attempts(service.BACKUPS).failures == 0
+    assert len(listed(made)) == 1
+
+
+def test_a_snapshot_whose_end_is_no_digest_is_no_backup(made, master):
+    master.content = os.urandom(70_000)
+    with pytest.raises(BackupError, match="etcd's digest"):
+        made.take("schedule")
+    assert listed(made) == []
+
+
+def test_a_master_that_dies_on_the_way_leaves_no_backup(made, master):
+    master.broken = helpers.LOST
+    with pytest.raises(JobError, match="went silent"):
+        made.take("schedule")
+    assert listed(made) == []
+    master.broken = None
+    made.take("schedule")
+    assert len(listed(made)) == 1
+
+
+def test_no_minion_is_asked_when_the_repository_is_away(made, master):
+    made.take("schedule")
+    shutil.rmtree(made.repository.folder)
+    master.ask = None
+    with pytest.raises(BorgError, match="does not exist"):
+        made.take("schedule")
+
+
+def test_says_why_no_member_can_give_one(made, master):
+    master.ask = lambda *args, **kwargs: {}
+    with pytest.raises(NoMemberError, match="demo-master-1: its minion does not answer"):
+        made.take("schedule")
+
+
+def test_a_disk_without_room_is_said_before_it_is_full(made, master, monkeypatch):
+    made.take("schedule")
+    monkeypatch.setattr(service.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    master.run = None
+    with pytest.raises(BackupError, match="has no room"):
+        made.take("schedule")
+
+
+def test_retention_holds_after_each(made, monkeypatch):
+    clock = iter(range(1795527000, 1895527000, 700))
+    monkeypatch.setattr(service.time, "time", lambda: next(clock))
+    taken = [made.take("schedule").name for _ in range(6)]
+    assert listed(made) == taken[:-4:-1]
+
+
+def test_a_bad_one_is_said_to_be_and_the_good_one_before_it_stays(made, monkeypatch):
+    clock = iter(range(1795527000, 1895527000, 700))
+    monkeypatch.setattr(service.time, "time", lambda: next(clock))
+    monkeypatch.setattr(drill, "run", lambda *args: [])
+    good = made.take("schedule").name
+    assert made.verify().proven
+    monkeypatch.setattr(drill, "run", lambda *args: ["torn"])
+    bad = []
+    for _ in range(4):
+        bad.append(made.take("schedule").name)
+        with pytest.raises(BackupError, match="torn"):
+            made.verify(bad[-1])
+    assert listed(made) == [*bad[:-4:-1], good]
+    assert [one.good for one in made.records()] == [False, False, False, True]
+    assert made.find(None).name == good
+    monkeypatch.setattr(drill, "run", lambda *args: [])
+    assert made.verify(bad[-1]).good
+    assert made.find(None).name == bad[-1]
+
+
+def test_a_bit_that_flipped_in_the_repository_is_found(made, tmp_path):
+    taken = made.take("schedule")
+    files = [path for path in (made.repository.folder / "data").rglob("*") if path.is_file()]
+    segment = max(files, key=lambda path: path.stat().st_size)
+    segment.write_bytes(flipped(segment.read_bytes()))
+    with pytest.raises(BackupError, match="is not good"):
+        made.verify(taken.name)
+    assert [one.good for one in made.listed()] == [False]
+
+
+def test_what_nobody_asked_for_is_removed(made, tmp_path):
+    for minion in ("demo-worker-1", "demo-master-1", "other-worker-1"):
+        file = tmp_path / "cache" / "minions" / minion / "files" / "etc" / "x"
+        file.parent.mkdir(parents=True)
+        file.write_text("x")
+    assert sorted(landing.clear(made.opts, "demo")) == ["demo-master-1", "demo-worker-1"]
+    assert [path.parts[-4] for path in (tmp_path / "cache").rglob("x")] == ["other-worker-1"]
+
+
+def test_a_configuration_does_not_lead_out(made, master, tmp_path):
+    packed = helpers.packed
+    helpers.packed = lambda files: packed({**files, "../../evil": "x"})
+    try:
+        with pytest.raises(BackupError, match="as its configuration"):
+            made.take("schedule")
+    finally:
+        helpers.packed = packed
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_first_a_backup_then_a_drill(made):
+    assert made.due(1795527000) == ["backup"]
+    made.take("schedule")
+    assert made.due(service.time.time()) == ["drill"]
+
+
+def test_a_seal_is_the_same_in_any_pieces():
+    content = helpers.snapshot(1000)
+    for length in (1, 7, 31, 32, 33, 5000):
+        seal = Seal()
+        for start in range(0, len(content), length):
+            seal.update(content[start : start + length])
+        assert seal.is_whole
+        assert seal.size == len(content)
+    short = Seal()
+    short.update(b"x")
+    assert not short.is_whole

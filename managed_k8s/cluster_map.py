@@ -32,6 +32,18 @@ def read(file: Path) -> dict[str, str]:
     return servers
 
 
+def entry(file: Path, name: str) -> dict[str, list[Any]]:
+    """Return the part of a map that is about one server, in the map's own form.
+
+    Raises MapError, also when the server is not in it.
+    """
+    for profile, entries in _table(file).items():
+        for each in entries if isinstance(entries, list) else [entries]:
+            if name in _names(each, file, profile):
+                return {profile: [each if isinstance(each, str) else {name: each[name]}]}
+    raise MapError(f"{file.name}: {name} is not in it")
+
+
 def _names(entry: object, file: Path, profile: str) -> Iterable[str]:
     """Return the names in one entry: `name`, or `{name: overrides}`."""
     if isinstance(entry, str):

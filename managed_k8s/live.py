@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+
+# Seconds to wait for somebody else who works on a server.
+_LOCK_WAIT = 60
 
 
 class LiveCloud:
@@ -30,6 +33,10 @@ class LiveCloud:
         from managed_k8s.cloud import connection
 
         return connection.connect(self.settings["openstack"]["cloud"], checkout.root(self.opts))
+
+    @property
+    def _store(self) -> Store:
+        return Store.of(self.opts, self.cluster)
 
     @property
     def connection(self) -> Any:
@@ -60,6 +67,36 @@ class LiveCloud:
         from managed_k8s.cloud import infra
 
         return infra.public_address(self.connection, self.cluster)
+
+    def is_busy(self, name: str) -> bool:
+        """Tell whether somebody makes or removes the server of this name right now."""
+        from managed_k8s.cloud import locks
+
+        return locks.is_held(self._store, name)
+
+    def make(self, name: str, limit: float) -> None:
+        """Make a server of cluster.map, by salt-cloud."""
+        from managed_k8s.cloud import making
+
+        making.run(self.opts, self._store, name, limit)
+
+    def stop(self, name: str) -> None:
+        """Power a server off, and return once it certainly is; one that cannot be powered off is removed."""
+        from managed_k8s.cloud import power
+        from managed_k8s.cloud.connection import CloudError
+
+        try:
+            power.off(self.connection, name)
+        except CloudError:
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a server; one that is gone is fine."""
+        from managed_k8s.cloud import locks, server
+        from managed_k8s.cloud.connection import explained, persistently
+
+        with locks.of_server(self._store, name).acquire(timeout=_LOCK_WAIT), explained():
+            persistently(lambda: server.destroy(self.connection, name))
 
 
 class LiveKube:
@@ -103,14 +140,16 @@ class LiveKube:
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
-            etcd=self._etcd_is_healthy(api),
+            etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
+            nodes=nodes,
         )
 
-    def _etcd_is_healthy(self, api: Any) -> bool:
+    def _etcd_is_healthy(self, api: Any, nodes: Collection[str]) -> bool:
         from managed_k8s import observe_kubernetes
 
-        members = observe_kubernetes.etcd_members(api)
+        # The pod of a node that was removed is still listed for a minute.
+        members = {name: ok for name, ok in observe_kubernetes.etcd_members(api).items() if name in nodes}
         return bool(members) and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
 
     def _has_addons(self, api: Any) -> bool:
@@ -148,6 +187,37 @@ class LiveKube:
         from managed_k8s.kube import kubeconfig
 
         return kubeconfig.mint(sign, server, ca, self.cluster)
+
+    def drain(self, node: str, limit: float, say: Callable[[str], None]) -> None:
+        """Cordon a node, have its pods leave, by force after a time, and note that they did."""
+        from managed_k8s import fleet
+        from managed_k8s.kube import drain
+
+        api = self.connect()
+        drain.cordon(api, node, fleet.REMOVAL)
+        drain.evict(api, node, limit, say, force=True)
+        drain.mark_drained(api, node)
+
+    def free(self, node: str, say: Callable[[str], None]) -> None:
+        """Let go of what a node holds that certainly does not run, and note that."""
+        from managed_k8s.kube import drain
+
+        api = self.connect()
+        drain.free(api, node, say)
+        drain.mark_drained(api, node)
+
+    def uncordon(self, node: str) -> None:
+        """Undo a removal's cordon."""
+        from managed_k8s import fleet
+        from managed_k8s.kube import drain
+
+        drain.uncordon(self.connect(), node, fleet.REMOVAL)
+
+    def delete_node(self, node: str) -> None:
+        """Delete a Node; one that is not there is fine."""
+        from managed_k8s.kube import drain
+
+        drain.delete_node(self.connect(), node)
 
     def apply_addons(self, say: Callable[[str], None]) -> None:
         """Apply the add-ons with a credential of the cluster's own."""

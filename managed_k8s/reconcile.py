@@ -17,7 +17,7 @@ import filelock
 
 from managed_k8s import execute, model, naming, wakeups
 from managed_k8s.history import History
-from managed_k8s.model import INIT, JOIN, Step
+from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
 from managed_k8s.observe import Look
 from managed_k8s.plan import plan, waiting
 from managed_k8s.store import Store
@@ -39,6 +39,11 @@ DONE = {
     model.ADDONS: "addons_applied",
     model.RESOURCES: "resources_written",
     model.SMOKE: "smoke_passed",
+    model.DRAIN: "drained",
+    model.LEAVE: "left_etcd",
+    model.REMOVE: "removed",
+    model.CREATE: "created",
+    model.UNCORDON: "uncordoned",
 }
 
 
@@ -176,6 +181,8 @@ class Reconciler:
     def _start(self, steps: list[Step], look: Look) -> bool:
         """Start what may be started; return whether anything was."""
         started = False
+        if look.observed.fleet.paused:
+            return False
         for step in startable(steps, [step for step, _ in self.running.values()], time.time(), self.attempts):
             self.running[step.id] = (step, time.monotonic())
             self.history.add(step.node or "cluster", "begun", step.description, step=step.id)
@@ -271,7 +278,9 @@ def startable(steps: list[Step], running: list[Step], now: float, attempts: Atte
 
 def _changes_control_plane(step: Step) -> bool:
     node = naming.parse(step.node)
-    return step.kind == INIT or (step.kind == JOIN and node is not None and node.role == naming.MASTER)
+    if step.kind in (INIT, LEAVE):
+        return True
+    return step.kind in (JOIN, REMOVE) and node is not None and node.role == naming.MASTER
 
 
 def _words(error: BaseException) -> str:

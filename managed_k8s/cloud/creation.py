@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import salt.utils.cloud
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs
-from managed_k8s.cloud import credential, deploy, infra, profile, server, servers
+from managed_k8s.cloud import credential, deploy, infra, locks, profile, server, servers
 from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -69,7 +70,7 @@ def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say
     name = vm["name"]
     store = Store.of(opts, vm["raw"].get("cluster", "servers"))
     # Two runs of salt-cloud at once do not both work on it.
-    with filelock.FileLock(store.path(f".{name}.lock")), explained():
+    with locks.of_server(store, name), explained():
         present = persistently(lambda: server.find(conn, name))
         keep = present is not None and server.was_complete(present)
         try:
@@ -118,6 +119,8 @@ def _deploy(
         return [login(made, address, jump) for jump in jumps]
 
     say("deploying")
+    # Another run of salt-cloud may have put its own key in place since this one did; who holds the lock is right.
+    salt.utils.cloud.accept_key(opts["pki_dir"], vm["keys"]["public"], vm["name"])
     deploy.install(routes, files(opts, vm), raw.get("ssh_timeout", SSH_TIMEOUT))
 
 

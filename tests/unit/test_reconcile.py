@@ -245,6 +245,7 @@ def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
 
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
+    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):
         assert set(table) == kinds
 

@@ -137,7 +137,8 @@ class Reconciler:
                 last_progress = time.monotonic()
                 continue
             if outcome and self.inbox.is_empty():
-                if outcome.ready or time.monotonic() - last_progress > self.patience:
+                paused = look is not None and bool(look.observed.fleet.paused)
+                if outcome.ready or paused or time.monotonic() - last_progress > self.patience:
                     return outcome
                 self._idle(outcome, self.patience - (time.monotonic() - last_progress))
             elif time.monotonic() - last_progress > self.patience:

@@ -406,9 +406,12 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
     import shutil
 
     from managed_k8s.cloud import infra as infrastructure
+    from managed_k8s.cloud import locks
 
     # A reconciler that is at work would bring back what is removed.
-    with wakeups.lock(found.store).acquire(timeout=600):
+    with wakeups.lock(found.store).acquire(timeout=600), contextlib.ExitStack() as nobody_makes_any:
+        for node in found.nodes:
+            nobody_makes_any.enter_context(locks.of_server(found.store, node.id).acquire(timeout=600))
         conn = found.cloud.connection
         names = sorted({*found.cloud.servers(), *(node.id for node in found.nodes)})
         infrastructure.destroy(conn, found.name, say)

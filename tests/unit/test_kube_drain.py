@@ -106,7 +106,7 @@ def test_budgets_are_respected_up_to_the_limit(api):
 
 def test_without_force_a_budget_stops_it_and_is_named(api):
     made = api(pod("web"), protected=["web"])
-    with pytest.raises(drain.DrainError, match="default/web did not leave .* budget web needs 1 healthy"):
+    with pytest.raises(drain.DrainError, match=r"default/web did not leave .* budget web needs 1 healthy"):
         evict(made, force=False)
     assert made.deleted == []
 

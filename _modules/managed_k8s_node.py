@@ -7,11 +7,14 @@ are never arguments, results or log lines.
 
 import contextlib
 import hashlib
+import json
 import re
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import salt.pillar
 import yaml
@@ -367,6 +370,107 @@ def _kubeadm(*words):
         took = time.monotonic() - started
         raise CommandExecutionError(f"kubeadm {words[0]} failed after {took:.0f} s:\n" + "\n".join(lines))
     return done.stdout
+
+
+# etcd
+
+
+def etcd_members():
+    """Return etcd's members as this master sees them: id (hexadecimal), name, addresses, healthy, voter.
+
+    A member that never started has no name and is not healthy; its address is known.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.etcd_members``
+    """
+    listed = json.loads(_etcdctl("member", "list"))["members"]
+    # Ends with an error when one is ill, and says which all the same.
+    healthy = {each["endpoint"] for each in json.loads(_etcdctl("endpoint", "health", "--cluster", check=False) or "[]")
+               if each["health"]}  # fmt: skip
+    return [
+        {
+            "id": f"{member['ID']:x}",
+            "name": member.get("name", ""),
+            "addresses": sorted({urlsplit(url).hostname for url in member["peerURLs"]}),
+            "healthy": any(url in healthy for url in member.get("clientURLs", ())),
+            "voter": not member.get("isLearner", False),
+        }
+        for member in listed
+    ]
+
+
+def remove_etcd_member(member_id):
+    """Take a member out of etcd; one that is not in it is fine. Refused when the others would be no quorum.
+
+    member_id: hexadecimal, as in etcd_members.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_node.remove_etcd_member 8e9e05c52164694d``
+    """
+    # Salt makes a number of what looks like one.
+    member_id = str(member_id)
+    members = etcd_members()
+    if member_id not in [member["id"] for member in members]:
+        return {"changed": False}
+    rest = [member for member in members if member["voter"] and member["id"] != member_id]
+    healthy = sum(member["healthy"] for member in rest)
+    if healthy <= len(rest) // 2:
+        raise CommandExecutionError(
+            f"etcd would lose its quorum: without member {member_id} {healthy} of {len(rest)} members are healthy"
+        )
+    _etcdctl("member", "remove", member_id)
+    return {"changed": True}
+
+
+def _etcdctl(*words, check=True):
+    pki = _PKI / "etcd"
+    command = [
+        "/usr/local/bin/etcdctl", "--endpoints=https://127.0.0.1:2379", f"--cacert={pki}/ca.crt",
+        f"--cert={pki}/healthcheck-client.crt", f"--key={pki}/healthcheck-client.key", "--command-timeout=5s",
+        "--write-out=json", *words,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if check and done.returncode:
+        lines = done.stderr.strip().splitlines()[-2:]
+        raise CommandExecutionError(f"etcdctl {' '.join(words)}: {' '.join(lines)}")
+    return done.stdout.strip()
+
+
+# Static pods of the control plane but etcd.
+_SERVING = ("kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml")
+_STOPPED = _KUBERNETES / "managed-k8s" / "stopped"
+
+
+def stop_control_plane():
+    """End this master's API server, controller manager and scheduler, as it leaves the cluster; others take over.
+
+    CLI Example: ``salt demo-master-3 managed_k8s_node.stop_control_plane``
+    """
+    moved = _move(_KUBERNETES / "manifests", _STOPPED)
+    end = time.monotonic() + 60
+    while _listens(6443) and time.monotonic() < end:
+        time.sleep(0.5)
+    return {"changed": moved}
+
+
+def start_control_plane():
+    """Undo stop_control_plane.
+
+    CLI Example: ``salt demo-master-3 managed_k8s_node.start_control_plane``
+    """
+    return {"changed": _move(_STOPPED, _KUBERNETES / "manifests")}
+
+
+def _move(source, target):
+    target.mkdir(mode=0o700, exist_ok=True, parents=True)
+    found = [name for name in _SERVING if (source / name).is_file()]
+    for name in found:
+        (source / name).rename(target / name)
+    return found
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # Certificates

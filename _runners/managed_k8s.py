@@ -149,13 +149,24 @@ def status(cluster=None):
 
 
 @_face
-def reconcile(cluster=None):
+def reconcile(cluster=None, yes=False):
     """
-    Bring a cluster to what it should be, as far as that is possible now.
+    Bring a cluster to what cluster.map and settings say, as far as that is possible now.
+
+    Servers that the map has and the cloud has not are made. Servers that left the map are removed, after asking.
+    yes: do not ask.
 
     CLI Example: ``salt-run managed_k8s.reconcile demo``
     """
-    data = verbs.reconcile(__opts__, cluster)
+    name, gone = verbs.leaving(__opts__, cluster)
+    if gone:
+        _print(
+            "These servers are not in cluster.map. They will be drained and removed for good:", *_bullets(sorted(gone))
+        )
+        if not yes and not _agreed(name):
+            _print("They stay.")
+            gone = {}
+    data = verbs.reconcile(__opts__, name, gone)
     if data["busy"]:
         _print("A reconciler is at work and looks again; follow it: salt-run managed_k8s.wait")
         return data, True
@@ -164,6 +175,74 @@ def reconcile(cluster=None):
             _print(title, *_bullets(sentences))
     _print(f"{data['cluster']} is {'as it should be' if data['ready'] else 'not ready'}.")
     return data, data["ready"]
+
+
+def _agreed(name):
+    if not (_for_people() and sys.stdin.isatty()):
+        raise verbs.VerbError(f"reconcile: nobody can be asked here; say yes=True to remove servers of {name}")
+    return input("Type yes to remove them: ").strip() == "yes"
+
+
+@_face
+def replace(node, reason="an operator asked"):
+    """
+    Remove a server as gently as it can be, and make it anew: drained, out of etcd, deleted, made, joined.
+
+    Refused when etcd would lose its quorum, or the cluster its last gateway, by that.
+
+    CLI Example: ``salt-run managed_k8s.replace demo-worker-1``
+    """
+    data = verbs.replace(__opts__, node, reason)
+    _print(f"{node} will be replaced; follow it: salt-run managed_k8s.wait {data['cluster']}")
+    return data, True
+
+
+@_face
+def drain(node):
+    """
+    Let no new pods onto a node and have those on it leave, as far as PodDisruptionBudgets let them.
+
+    CLI Example: ``salt-run managed_k8s.drain demo-worker-1``
+    """
+    data = verbs.drain(__opts__, node, lambda words: _print(_escape(words)))
+    _print(f"{node} is drained." if data["cordoned"] else f"{node} is drained; somebody else had cordoned it before.")
+    return data, True
+
+
+@_face
+def uncordon(node):
+    """
+    Undo managed_k8s.drain. What somebody else cordoned stays so.
+
+    CLI Example: ``salt-run managed_k8s.uncordon demo-worker-1``
+    """
+    data = verbs.uncordon(__opts__, node)
+    _print(f"{node} takes pods again." if data["changed"] else f"{node} takes pods already.")
+    return data, True
+
+
+@_face
+def pause(cluster=None, reason="an operator asked"):
+    """
+    Have nothing done to a cluster, neither healing nor anything else, until managed_k8s.resume.
+
+    CLI Example: ``salt-run managed_k8s.pause demo reason="the network is being changed"``
+    """
+    data = verbs.pause(__opts__, cluster, reason)
+    _print(f"{data['cluster']} is {data['paused']}. To go on: salt-run managed_k8s.resume {data['cluster']}")
+    return data, True
+
+
+@_face
+def resume(cluster=None):
+    """
+    Undo managed_k8s.pause.
+
+    CLI Example: ``salt-run managed_k8s.resume demo``
+    """
+    data = verbs.resume(__opts__, cluster)
+    _print(f"{data['cluster']} {'goes on' if data['changed'] else 'was not paused'}.")
+    return data, True
 
 
 @_face

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from managed_k8s import access, naming
+from managed_k8s import access, naming, turnover
 from managed_k8s.jobs import Jobs
 from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INIT, JOIN, RESOURCES, SMOKE, Step
 from managed_k8s.observe import Cloud, Look
@@ -17,6 +17,7 @@ from managed_k8s.store import Store
 
 # Seconds that a step may take.
 LIMITS = {CONVERGE: 900, INIT: 700, ACCESS: 120, JOIN: 900, ADDONS: 600, RESOURCES: 180, SMOKE: 1200}
+LIMITS |= turnover.LIMITS
 # What a person does about a step that keeps failing.
 ADVICE = {
     CONVERGE: "see the failed states: salt {node} state.apply test=True",
@@ -26,6 +27,7 @@ ADVICE = {
     ADDONS: "the API refused objects, or the mirror lacks manifests",
     RESOURCES: "is the disk of {node} full?",
     SMOKE: "run it and see each check: salt-run managed_k8s.smoke",
+    **turnover.ADVICE,
 }
 _TOKEN_SECONDS = 1800
 
@@ -34,7 +36,7 @@ class StepError(RuntimeError):
     """A step failed; the message says why."""
 
 
-class Kube(Protocol):
+class Kube(turnover.Kube, Protocol):
     """What is done through the cluster's API."""
 
     def create_token(self, seconds: int) -> str:
@@ -59,6 +61,10 @@ class Kube(Protocol):
         """Run the smoke test; return what failed."""
 
 
+class ExecutorsCloud(Cloud, turnover.Cloud, Protocol):
+    """What is asked of OpenStack."""
+
+
 class Executor:
     """Runs the steps of one cluster.
 
@@ -69,7 +75,7 @@ class Executor:
         self,
         store: Store,
         settings: Settings,
-        cloud: Cloud,
+        cloud: ExecutorsCloud,
         jobs: Jobs,
         kube: Kube,
         say: Callable[[str, str], None] = lambda subject, words: None,
@@ -77,6 +83,7 @@ class Executor:
         self.store, self.settings, self.cloud, self.jobs, self.kube, self.say = (
             store, settings, cloud, jobs, kube, say,
         )  # fmt: skip
+        self.turnover = turnover.Turnover(store, settings, cloud, jobs, kube, say)
 
     def run(self, step: Step, look: Look) -> None:
         """Run a step.
@@ -91,6 +98,7 @@ class Executor:
             ADDONS: self._addons,
             RESOURCES: self._resources,
             SMOKE: self._smoke,
+            **self.turnover.actions(),
         }
         actions[step.kind](step.node, look)
 

@@ -43,6 +43,9 @@ class Jobs(Protocol):
     def run(self, minion: str, function: str, *args: Any, limit: float, **kwargs: Any) -> Any:
         """Return what a function returned on one minion. Raises JobError."""
 
+    def forget(self, minion: str) -> None:
+        """Delete a minion's key."""
+
 
 class SaltJobs:
     """Jobs through the Salt master on this machine.
@@ -89,6 +92,12 @@ class SaltJobs:
         if not answer.ok:
             raise JobError(f"{minion}: {function}: {failure(answer.value)}")
         return answer.value
+
+    def forget(self, minion: str) -> None:
+        """Delete a minion's key; one that is not there is fine."""
+        import salt.key
+
+        salt.key.Key(self.opts).delete_key(minion)
 
     def _client(self) -> Any:
         return salt.client.LocalClient(mopts=self.opts)

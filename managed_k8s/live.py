@@ -19,6 +19,9 @@ from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
+# Seconds to wait for somebody else who works on a server.
+_LOCK_WAIT = 60
+
 
 class LiveCloud:
     """The cluster's side of OpenStack."""
@@ -41,6 +44,10 @@ class LiveCloud:
         with explained():
             project.claim(self._connected, Store.of(self.opts, self.cluster))
         return self._connected
+
+    @property
+    def _store(self) -> Store:
+        return Store.of(self.opts, self.cluster)
 
     @property
     def connection(self) -> Any:
@@ -86,6 +93,36 @@ class LiveCloud:
         found: str | None = self._ask(lambda conn: infra.public_address(conn, self.cluster))
         return found
 
+    def is_busy(self, name: str) -> bool:
+        """Tell whether somebody makes or removes the server of this name right now."""
+        from managed_k8s.cloud import locks
+
+        return locks.is_held(self._store, name)
+
+    def make(self, name: str, limit: float) -> None:
+        """Make a server of cluster.map, by salt-cloud."""
+        from managed_k8s.cloud import making
+
+        making.run(self.opts, self._store, name, limit)
+
+    def stop(self, name: str) -> None:
+        """Power a server off, and return once it certainly is; one that cannot be powered off is removed."""
+        from managed_k8s.cloud import power
+        from managed_k8s.cloud.connection import CloudError
+
+        try:
+            power.off(self.connection, name)
+        except CloudError:
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a server; one that is gone is fine."""
+        from managed_k8s.cloud import locks, server
+        from managed_k8s.cloud.connection import explained, persistently
+
+        with locks.of_server(self._store, name).acquire(timeout=_LOCK_WAIT), explained():
+            persistently(lambda: server.destroy(self.connection, name))
+
 
 class LiveKube:
     """The cluster's API, from the Salt master."""
@@ -130,13 +167,15 @@ class LiveKube:
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
             etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
+            nodes=nodes,
         )
 
     def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
         """Tell whether every master has a healthy member; a lost node's is found ill in time."""
         from managed_k8s import observe_kubernetes
 
-        members = observe_kubernetes.etcd_members(api)
+        # The pod of a node that was removed is still listed for a minute.
+        members = {name: ok for name, ok in observe_kubernetes.etcd_members(api).items() if name in nodes}
         masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
         complete = members.keys() >= masters and bool(members)
         return complete and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
@@ -182,6 +221,37 @@ class LiveKube:
         from managed_k8s.kube import kubeconfig
 
         return kubeconfig.mint(sign, server, ca, self.cluster)
+
+    def drain(self, node: str, limit: float, say: Callable[[str], None]) -> None:
+        """Cordon a node, have its pods leave, by force after a time, and note that they did."""
+        from managed_k8s import fleet
+        from managed_k8s.kube import drain
+
+        api = self.connect()
+        drain.cordon(api, node, fleet.REMOVAL)
+        drain.evict(api, node, limit, say, force=True)
+        drain.mark_drained(api, node)
+
+    def free(self, node: str, say: Callable[[str], None]) -> None:
+        """Let go of what a node holds that certainly does not run, and note that."""
+        from managed_k8s.kube import drain
+
+        api = self.connect()
+        drain.free(api, node, say)
+        drain.mark_drained(api, node)
+
+    def uncordon(self, node: str) -> None:
+        """Undo a removal's cordon."""
+        from managed_k8s import fleet
+        from managed_k8s.kube import drain
+
+        drain.uncordon(self.connect(), node, fleet.REMOVAL)
+
+    def delete_node(self, node: str) -> None:
+        """Delete a Node; one that is not there is fine."""
+        from managed_k8s.kube import drain
+
+        drain.delete_node(self.connect(), node)
 
     def apply_addons(self, say: Callable[[str], None]) -> None:
         """Apply the add-ons with a credential of the cluster's own."""

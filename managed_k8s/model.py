@@ -10,6 +10,7 @@ from managed_k8s.naming import Node
 # Kinds of steps.
 CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
 ADDONS, RESOURCES, SMOKE = "addons", "resources", "smoke"
+DRAIN, LEAVE, REMOVE, CREATE, UNCORDON = "drain", "leave", "remove", "create", "uncordon"
 
 # What kubeadm did on a node.
 NONE, PARTIAL, INITIALISED, JOINED = "none", "partial", "initialised", "joined"
@@ -62,6 +63,49 @@ class Marker:
 
 
 @dataclasses.dataclass(frozen=True)
+class Member:
+    """A member of etcd.
+
+    id: hexadecimal. node: the server at its address; without one, the server it was on. voter: whether it counts for
+    the quorum. lost: whether there is no server at its address any more.
+    """
+
+    id: str
+    node: str
+    healthy: bool = True
+    voter: bool = True
+    lost: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """Which servers come and go, beside what cluster.map says.
+
+    asked: servers that an operator, or a replacement, wants made. lost: those that were complete once and are gone,
+    whether or not they are in the map.
+    unfinished: those whose making was begun and did not end. busy: those that somebody makes or removes right now.
+    contradicted: those that OpenStack does not list though their minion answers.
+    condemned: servers that are to go -> why. unwanted: those that are not in the map, and nobody said may go.
+    remains: Kubernetes nodes whose server is gone. drained: nodes that nothing runs on any more, for their removal.
+    cordoned: nodes that were cordoned for a removal. members: of etcd; None when nobody could be asked.
+    paused: why nothing is to be changed; empty when it may.
+    """
+
+    asked: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    unfinished: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
+    contradicted: frozenset[str] = frozenset()
+    condemned: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unwanted: frozenset[str] = frozenset()
+    remains: frozenset[str] = frozenset()
+    drained: frozenset[str] = frozenset()
+    cordoned: frozenset[str] = frozenset()
+    members: tuple[Member, ...] | None = None
+    paused: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Observed:
     """What there is.
 
@@ -69,7 +113,7 @@ class Observed:
     marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
     access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
     cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
-    resources, smoke: digests they were last written and passed for.
+    resources, smoke: digests they were last written and passed for. fleet: what comes and goes.
     """
 
     servers: Mapping[str, str]
@@ -83,6 +127,7 @@ class Observed:
     addons: bool = False
     resources: str | None = None
     smoke: str | None = None
+    fleet: Fleet = Fleet()
 
 
 @dataclasses.dataclass(frozen=True)

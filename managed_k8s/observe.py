@@ -7,13 +7,14 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from managed_k8s import checkout, naming, node_pillar
+from managed_k8s import checkout, fleet, naming, node_pillar
+from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
-from managed_k8s.model import Desired, Facts, Marker, Observed
+from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
-FACTS = "managed_k8s_node.facts"
+FACTS, MEMBERS = "managed_k8s_node.facts", "managed_k8s_node.etcd_members"
 _FACTS_LIMIT, _SYNC_LIMIT = 15, 60
 
 Servers = Mapping[str, Mapping[str, Any]]
@@ -24,11 +25,13 @@ class Kubernetes:
     """What the Kubernetes API says.
 
     ready: node -> whether it is Ready. etcd: whether every member is healthy. addons: whether they are as they should.
+    nodes: as observe_kubernetes.nodes() returns them.
     """
 
     ready: Mapping[str, bool]
     etcd: bool
     addons: bool
+    nodes: fleet.Nodes = dataclasses.field(default_factory=dict)
 
 
 class Cloud(Protocol):
@@ -45,6 +48,9 @@ class Cloud(Protocol):
 
     def public_address(self) -> str | None:
         """Return the floating IP of the API."""
+
+    def is_busy(self, name: str) -> bool:
+        """Tell whether somebody makes or removes the server of this name right now."""
 
 
 class Api(Protocol):
@@ -83,7 +89,11 @@ class Observer:
     ) -> None:
         self.store, self.settings, self.nodes, self.root = store, settings, tuple(sorted(nodes)), root
         self.cloud, self.jobs, self.api = cloud, jobs, api
+        self.intent = Intent(store)
+        # Whether etcd's members are asked for though no master comes or goes.
+        self.asks_for_members = False
         self._facts: dict[str, Facts] = {}
+        self._unlisted: set[str] = set()
 
     def forget(self, minions: Collection[str]) -> None:
         """Ask these minions at the next look: something happened on them."""
@@ -118,6 +128,8 @@ class Observer:
 
     def _ask(self) -> dict[str, Facts]:
         accepted = self.jobs.accepted(self.store.cluster)
+        # Whether a minion still answers whose server is gone is no thing to remember.
+        self.forget(self._unlisted)
         unknown = [name for name in accepted if name not in self._facts]
         expected = set(self.store.read("minions.json") or {}) & set(unknown)
         answers = self.jobs.ask(unknown, FACTS, limit=_FACTS_LIMIT, expected=expected)
@@ -134,6 +146,8 @@ class Observer:
     ) -> Look:
         # What is on record for a server that is gone says nothing about its successor.
         minions = {name: known for name, known in facts.items() if name in servers}
+        self._unlisted = set(facts) - set(servers)
+        self.intent.completed({name for name in minions if not servers[name].get("pending")})
         observed = Observed(
             servers={name: str(server["status"]) for name, server in servers.items()},
             minions=minions,
@@ -146,8 +160,36 @@ class Observer:
             addons=kubernetes.addons if kubernetes else False,
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),
+            fleet=self._fleet(servers, facts, kubernetes),
         )
         return Look(self._desired(servers), observed)
+
+    def _fleet(self, servers: Servers, facts: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Fleet:
+        names = {node.id for node in self.nodes}
+        nodes = kubernetes.nodes if kubernetes else {}
+        complete = {name for name, server in servers.items() if not server.get("pending")}
+        busy = {name for name in {*names - complete, *self.intent.condemned()} if self.cloud.is_busy(name)}
+
+        def composed(members: list[dict[str, Any]] | None) -> Fleet:
+            return fleet.compose(names, servers, facts, busy, nodes, members, self.intent)
+
+        found = composed(None)
+        if not self.asks_for_members and not fleet.concerns_etcd(found):
+            return found
+        return composed(self._members(found, facts, nodes))
+
+    def _members(self, found: Fleet, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> list[dict[str, Any]] | None:
+        """Return what a master that stays says of etcd's members; None when there is none that could be asked."""
+        masters = [
+            name
+            for name, known in facts.items()
+            if f"-{naming.MASTER}-" in name and known.is_member and name not in {*found.condemned, *self._unlisted}
+        ]
+        for name in sorted(masters, key=lambda name: (not nodes.get(name, {}).get("ready"), name)):
+            answer = self.jobs.ask([name], MEMBERS, limit=_FACTS_LIMIT, expected=[name]).get(name)
+            if answer and answer.ok and isinstance(answer.value, list):
+                return answer.value
+        return None
 
     def _known(self, servers: Servers, minions: Collection[str]) -> frozenset[str]:
         """Return the servers whose minion ever answered, and remember those that do now."""

@@ -8,7 +8,7 @@ from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from managed_k8s import naming
+from managed_k8s import fleet, naming
 
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
@@ -17,7 +17,8 @@ def nodes(api: ApiClient) -> dict[str, dict[str, Any]]:
     """Return name -> state of all nodes, by one request.
 
     State: `ready`, `role` (master or worker), `provider_id` or None, `address` or None (the internal one), `taints`
-    (`key` or `key=value`, then `:effect`), `version` (of the kubelet, like 1.36.3), `unschedulable`.
+    (`key` or `key=value`, then `:effect`), `version` (of the kubelet, like 1.36.3), `unschedulable`, `cordoned_by` (us:
+    fleet.REMOVAL or OPERATOR, or None), `drained` (whether it was, for a removal).
     Raises ApiException.
     """
     return {item.metadata.name: _node(item) for item in CoreV1Api(api).list_node().items}
@@ -27,6 +28,7 @@ def _node(item: Any) -> dict[str, Any]:
     conditions = {condition.type: condition.status for condition in item.status.conditions or []}
     addresses = {address.type: address.address for address in item.status.addresses or []}
     master = _CONTROL_PLANE in (item.metadata.labels or {})
+    annotations = item.metadata.annotations or {}
     return {
         "ready": conditions.get("Ready") == "True",
         "role": naming.MASTER if master else naming.WORKER,
@@ -35,6 +37,8 @@ def _node(item: Any) -> dict[str, Any]:
         "taints": [_taint(taint) for taint in item.spec.taints or []],
         "version": item.status.node_info.kubelet_version.removeprefix("v"),
         "unschedulable": bool(item.spec.unschedulable),
+        "cordoned_by": annotations.get(fleet.CORDONED),
+        "drained": fleet.DRAINED in annotations,
     }
 
 

@@ -1,19 +1,23 @@
 """From what is and what should be to the next steps: a pure function of both.
 
 The order: every server converges as soon as its minion is connected; the first master is initialised once a gateway
-leads to it; then masters join one at a time, workers and add-ons in parallel; the smoke test is last.
+leads to it; then masters join one at a time, workers and add-ons in parallel; the smoke test is last. What is to go,
+goes before that: managed_k8s/removal_plan.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from managed_k8s import removal_plan
 from managed_k8s.model import (
     ACCESS,
     ADDONS,
     CONVERGE,
     INIT,
     JOIN,
+    LEAVE,
+    REMOVE,
     RESOURCES,
     SMOKE,
     Desired,
@@ -35,25 +39,34 @@ def plan(desired: Desired, observed: Observed) -> list[Step]:
 def waiting(desired: Desired, observed: Observed) -> list[str]:
     """Return a sentence for everything that stands in the way and no step of ours removes."""
     planner = _Planner(desired, observed)
-    return [*planner.lost(), *planner.absent(), *planner.obstacles()]
+    return [
+        *planner.lost(),
+        *planner.absent(),
+        *planner.obstacles(),
+        *removal_plan.sentences(desired, observed),
+    ]
 
 
 class _Planner:
     def __init__(self, desired: Desired, observed: Observed) -> None:
         self.desired, self.observed = desired, observed
         nodes = sorted(desired.nodes)
-        self.connected = [node for node in nodes if node.id in observed.minions]
+        # Nothing more is done on a server that is to go.
+        self.connected = [
+            node for node in nodes if node.id in observed.minions and node.id not in observed.fleet.condemned
+        ]
         self.masters = [node for node in nodes if node.role == MASTER]
         self.stale = {
             node.id for node in self.connected if self._facts(node).revision != desired.revisions.get(node.id)
         }
         self.initial = self._initial()
+        self.removals = removal_plan.steps(desired, observed)
 
     def _facts(self, node: Node) -> Facts:
         return self.observed.minions[node.id]
 
     def steps(self) -> list[Step]:
-        steps = [*self._converges()]
+        steps = [*self.removals, *self._converges()]
         if self.initial:
             steps.append(self._init(self.initial))
         steps += self._access()
@@ -167,15 +180,25 @@ class _Planner:
             if node.role != role or node == self.initial or self._has_joined(node):
                 continue
             held = self._unfit_for_a_master() if role == MASTER else ""
-            step = Step(f"{JOIN}:{node.id}", JOIN, node.id, f"join {node.id}", (*self._converged(node), *before), held)
+            needs = (*self._converged(node), *before, *self._gone_before(node))
+            step = Step(f"{JOIN}:{node.id}", JOIN, node.id, f"join {node.id}", needs, held)
             yield step
             if role == MASTER:
                 # Two masters that join at once race for etcd's membership.
                 before = (*self._accessible(), step.id)
 
+    def _gone_before(self, node: Node) -> Iterable[str]:
+        """Return the removals before a join: of what an earlier server of that name left, and of members of etcd."""
+        for step in self.removals:
+            # One that is held may well wait for this join.
+            leaves = step.kind == LEAVE and node.role == MASTER and not step.held
+            if leaves or (step.kind == REMOVE and step.node == node.id):
+                yield step.id
+
     def _has_joined(self, node: Node) -> bool:
         """Tell whether there is nothing to join: a member that is no node (any more) is an obstacle, not a step."""
-        return node.id in (self.observed.ready or {}) or self._facts(node).is_member
+        known = node.id in (self.observed.ready or {}) and node.id not in self.observed.fleet.remains
+        return known or self._facts(node).is_member
 
     def _unfit_for_a_master(self) -> str:
         """Return why no master may join now: a new member costs etcd its quorum when another one is ill."""
@@ -225,13 +248,13 @@ class _Planner:
         for node in sorted(self.desired.nodes):
             status = self.observed.servers.get(node.id)
             if status is None:
-                sentences.append(f"{node.id}: has no server; run: salt-cloud -m cluster.map")
+                sentences.append(f"{node.id}: {self._why_no_server(node.id)}")
             elif node.id in self.observed.minions:
                 continue
             elif status != "ACTIVE":
                 sentences.append(
                     f"{node.id}: the server is {status}; look at it: openstack server show {node.id}. "
-                    f"One in ERROR is made anew by: salt-cloud -d {node.id} && salt-cloud -m cluster.map"
+                    f"To have it made anew: salt-run managed_k8s.replace {node.id}"
                 )
             elif node.id in self.observed.known:
                 sentences.append(
@@ -241,6 +264,12 @@ class _Planner:
             else:
                 sentences.append(f"{node.id}: the minion has not connected yet")
         return sentences
+
+    def _why_no_server(self, name: str) -> str:
+        fleet = self.observed.fleet
+        if name in fleet.asked | fleet.lost:
+            return "has no server yet"
+        return "has no server; run: salt-cloud -m cluster.map"
 
     def obstacles(self) -> list[str]:
         """Return a sentence for everything about the cluster as a whole that needs time or a human."""
@@ -291,7 +320,7 @@ class _Planner:
         return [
             f"{node.id}: the node is not Ready; see: kubectl describe node {node.id}"
             for node in self.connected
-            if ready.get(node.id) is False and self.observed.addons
+            if ready.get(node.id) is False and self.observed.addons and node.id not in self.observed.fleet.remains
         ]
 
     def _strays(self) -> list[str]:

@@ -17,7 +17,7 @@ import filelock
 
 from managed_k8s import execute, model, naming, progress, wakeups
 from managed_k8s.history import History
-from managed_k8s.model import INIT, JOIN, Step
+from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
 from managed_k8s.observe import Look
 from managed_k8s.plan import plan, waiting
 from managed_k8s.store import Store
@@ -41,6 +41,11 @@ DONE = {
     model.ADDONS: "addons_applied",
     model.RESOURCES: "resources_written",
     model.SMOKE: "smoke_passed",
+    model.DRAIN: "drained",
+    model.LEAVE: "left_etcd",
+    model.REMOVE: "removed",
+    model.CREATE: "created",
+    model.UNCORDON: "uncordoned",
 }
 
 
@@ -141,7 +146,8 @@ class Reconciler:
                 last_progress = time.monotonic()
                 continue
             if outcome and self.inbox.is_empty():
-                if outcome.ready or time.monotonic() - last_progress > self.patience:
+                paused = look is not None and bool(look.observed.fleet.paused)
+                if outcome.ready or paused or time.monotonic() - last_progress > self.patience:
                     return outcome
                 self._idle(outcome, time.monotonic() - last_progress)
             elif time.monotonic() - last_progress > self.patience:
@@ -196,6 +202,8 @@ class Reconciler:
     def _start(self, steps: list[Step], look: Look) -> bool:
         """Start what may be started; return whether anything was."""
         started = False
+        if look.observed.fleet.paused:
+            return False
         for step in startable(steps, [step for step, _ in self.running.values()], time.time(), self.attempts):
             self.running[step.id] = (step, time.monotonic())
             self.history.add(step.node or "cluster", "begun", step.description, step=step.id)
@@ -314,7 +322,9 @@ def _goes_beside(step: Step, other: str) -> bool:
 
 def _changes_control_plane(step: Step) -> bool:
     node = naming.parse(step.node)
-    return step.kind == INIT or (step.kind == JOIN and node is not None and node.role == naming.MASTER)
+    if step.kind in (INIT, LEAVE):
+        return True
+    return step.kind in (JOIN, REMOVE) and node is not None and node.role == naming.MASTER
 
 
 def _words(error: BaseException) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 import filelock
 import psutil
 
-from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, progress, wakeups, ways
+from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, progress, removal_plan, wakeups, ways
 from managed_k8s.backup import service
 from managed_k8s.history import History
-from managed_k8s.jobs import JobError
+from managed_k8s.intent import LEFT_MAP, Intent
+from managed_k8s.jobs import JobError, SaltJobs
 from managed_k8s.live import Cluster
 from managed_k8s.live import reconcile as run_reconciler
 from managed_k8s.model import Step
@@ -116,16 +117,141 @@ def look(opts: Mapping[str, Any], cluster: str | None) -> Situation:
     )
 
 
-def reconcile(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
-    """Bring a cluster to what it should be, here and now, or leave it to the reconciler that is at it."""
+def leaving(opts: Mapping[str, Any], cluster: str | None) -> tuple[str, dict[str, str | None]]:
+    """Return the cluster, and its servers that are not in cluster.map any more: name -> id."""
+    found = Cluster(opts, choose(opts, cluster))
+    wanted, intent = {node.id for node in found.nodes}, Intent(found.store)
+    servers: dict[str, str | None] = {name: str(server["id"]) for name, server in found.cloud.servers().items()}
+    known = servers | {name: None for name in intent.servers() if name not in servers}
+    condemned = intent.condemned()
+    gone = {name: server for name, server in known.items() if name not in wanted and name not in condemned}
+    return found.name, gone
+
+
+def reconcile(
+    opts: Mapping[str, Any], cluster: str | None, remove: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
+    """Bring a cluster to what it should be, here and now, or leave it to the reconciler that is at it.
+
+    Servers of the map that are missing are made. remove: those that left the map and may be removed, from leaving().
+    """
     name = choose(opts, cluster)
     inputs.checked(opts, name)
-    wakeups.Inbox(Store.of(opts, name)).put(name, "an operator asked")
+    store = Store.of(opts, name)
+    _note_wishes(opts, name, store, remove or {})
+    wakeups.Inbox(store).put(name, "an operator asked")
     outcome = run_reconciler(opts, name)
     if outcome is None:
         return {"cluster": name, "busy": True, "ready": False, "steps": [], "waiting": []}
-    steps = [step.description for step in outcome.steps]
+    steps = [words(step) for step in outcome.steps]
     return {"cluster": name, "busy": False, "ready": outcome.ready, "steps": steps, "waiting": outcome.waiting}
+
+
+def _note_wishes(opts: Mapping[str, Any], name: str, store: Store, remove: Mapping[str, str | None]) -> None:
+    found, intent = Cluster(opts, name), Intent(store)
+    wanted, servers = {node.id for node in found.nodes}, found.cloud.servers()
+    intent.ask([node for node in wanted if node not in servers])
+    if remove:
+        intent.condemn(remove, LEFT_MAP)
+    # What is in the map again stays.
+    back = [node for node, entry in intent.condemned().items() if entry["why"] == LEFT_MAP and node in wanted]
+    if back:
+        intent.pardon(back)
+
+
+def _node(opts: Mapping[str, Any], node: str) -> Cluster:
+    """Return the cluster of a node. Raises VerbError when the name is no node's."""
+    parsed = naming.parse(node) if isinstance(node, str) else None
+    if parsed is None:
+        raise VerbError(f"node: {node!r} is no node's name; write it like demo-worker-1")
+    return Cluster(opts, choose(opts, parsed.cluster))
+
+
+def replace(opts: Mapping[str, Any], node: str, reason: str) -> dict[str, Any]:
+    """Have a server removed, as gently as it can be, and made anew, in the background.
+
+    Raises VerbError when the cluster would lose its quorum or its last gateway by that.
+    """
+    found = _node(opts, node)
+    if node not in {each.id for each in found.nodes}:
+        raise VerbError(f"node: {node} is not in cluster.map, so it would not come back; to remove it: reconcile")
+    observer = found.observer()
+    observer.asks_for_members = True
+    seen, servers = observer.look(), found.cloud.servers()
+    if node not in servers:
+        Intent(found.store).ask([node])
+    else:
+        refused = removal_plan.refusal(seen.desired, seen.observed, node)
+        if refused:
+            raise VerbError(f"{node} is not replaced: {refused}")
+        Intent(found.store).condemn({node: servers[node]["id"]}, reason)
+    return enqueue(opts, node, f"replace: {reason}") | {"node": node}
+
+
+def drain(opts: Mapping[str, Any], node: str, say: Any) -> dict[str, Any]:
+    """Cordon a node and have its pods leave. Raises VerbError when some did not in time: they may not, or cannot."""
+    from managed_k8s import fleet
+    from managed_k8s.kube import drain as draining
+
+    found = _node(opts, node)
+    api = _api(found, node)
+    ours = draining.cordon(api, node, fleet.OPERATOR)
+    try:
+        draining.evict(api, node, found.settings["maintenance"]["drain_seconds"], say, force=False)
+    except draining.DrainError as error:
+        raise VerbError(f"{error}\n{node} stays cordoned; undo it: salt-run managed_k8s.uncordon {node}") from None
+    return {"node": node, "cordoned": ours}
+
+
+def uncordon(opts: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Undo drain(). Raises VerbError when somebody else cordoned the node."""
+    from managed_k8s import fleet, observe_kubernetes
+    from managed_k8s.kube import drain as draining
+
+    found = _node(opts, node)
+    api = _api(found, node)
+    state = observe_kubernetes.nodes(api)[node]
+    if not state["unschedulable"]:
+        return {"node": node, "changed": False}
+    if state["cordoned_by"] == fleet.REMOVAL:
+        raise VerbError(f"{node} is being removed; put it back into cluster.map to keep it")
+    if state["cordoned_by"] != fleet.OPERATOR:
+        raise VerbError(f"{node} was not cordoned by managed_k8s.drain; if you know why: kubectl uncordon {node}")
+    return {"node": node, "changed": draining.uncordon(api, node, fleet.OPERATOR)}
+
+
+def _api(found: Cluster, node: str) -> Any:
+    """Return a client of the API, of which this is a node. Raises VerbError."""
+    from managed_k8s import observe_kubernetes
+
+    if not access.is_good(found.store):
+        raise VerbError(f"{found.name} has no kubeconfig yet; see salt-run managed_k8s.status")
+    api = found.kube.connect()
+    names = observe_kubernetes.nodes(api)
+    if node not in names:
+        raise VerbError(f"node: {node} is no node of {found.name}; there are {', '.join(sorted(names)) or 'none'}")
+    return api
+
+
+def pause(opts: Mapping[str, Any], cluster: str | None, reason: str) -> dict[str, Any]:
+    """Have the reconciler begin nothing until resume(); what runs already ends."""
+    name = choose(opts, cluster)
+    store = Store.of(opts, name)
+    Intent(store).pause(reason)
+    History(store, opts).add("cluster", "paused", reason)
+    return {"cluster": name, "paused": Intent(store).paused()}
+
+
+def resume(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
+    """Undo pause(), and have the cluster looked at."""
+    name = choose(opts, cluster)
+    store = Store.of(opts, name)
+    was = Intent(store).paused()
+    Intent(store).resume()
+    if was:
+        History(store, opts).add("cluster", "resumed", f"it was {was}")
+    enqueue(opts, name, "resumed")
+    return {"cluster": name, "changed": bool(was)}
 
 
 def enqueue(opts: Mapping[str, Any], subject: object, reason: object) -> dict[str, Any]:
@@ -326,18 +452,21 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
     import shutil
 
     from managed_k8s.cloud import infra as infrastructure
+    from managed_k8s.cloud import locks
     from managed_k8s.cloud.connection import explained
     from managed_k8s.cloud.servers import listing
 
     # A reconciler that is at work would bring back what is removed; a backup would go on without a cluster.
-    with _alone(opts, found, say), service.lock(found.store):
+    with _alone(opts, found, say), service.lock(found.store), contextlib.ExitStack() as nobody_makes_any:
+        for node in found.nodes:
+            nobody_makes_any.enter_context(locks.of_server(found.store, node.id).acquire(timeout=_LOCK_LIMIT))
         conn = found.cloud.any_project
         with explained():
             servers = listing(conn, found.name)
         infrastructure.destroy(conn, found.name, say)
         names = sorted({*servers, *(node.id for node in found.nodes)})
         for name in names:
-            _forget_key(opts, name)
+            SaltJobs(opts).forget(name)
         shutil.rmtree(found.store.folder)
     return {"cluster": found.name, "removed": names}
 
@@ -365,10 +494,3 @@ def _alone(opts: Mapping[str, Any], found: Cluster, say: Any) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _forget_key(opts: Mapping[str, Any], name: str) -> None:
-    import salt.key
-
-    keys = salt.key.Key(dict(opts))
-    keys.delete_key(name)

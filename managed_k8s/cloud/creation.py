@@ -13,10 +13,11 @@ from typing import Any
 
 import filelock
 import psutil
+import salt.utils.cloud
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs
-from managed_k8s.cloud import credential, deploy, infra, ownership, preflight, profile, project, server, servers
+from managed_k8s.cloud import credential, deploy, infra, locks, ownership, preflight, profile, project, server, servers
 from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -95,7 +96,7 @@ def create(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any], say
     name = vm["name"]
     store = Store.of(opts, vm["raw"].get("cluster", LONERS))
     # Two runs of salt-cloud at once do not both work on it.
-    with filelock.FileLock(store.path(f".{name}.lock")), explained():
+    with locks.of_server(store, name), explained():
         present = persistently(lambda: server.find(conn, name))
         keep = present is not None and server.was_complete(present)
         try:
@@ -144,6 +145,8 @@ def _deploy(
         return [login(made, address, jump) for jump in jumps]
 
     say("deploying")
+    # Another run of salt-cloud may have put its own key in place since this one did; who holds the lock is right.
+    salt.utils.cloud.accept_key(opts["pki_dir"], vm["keys"]["public"], vm["name"])
     deploy.install(routes, files(opts, vm), raw.get("ssh_timeout", SSH_TIMEOUT))
 
 

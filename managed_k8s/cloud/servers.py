@@ -8,10 +8,11 @@ from openstack.connection import Connection
 
 from managed_k8s import naming
 from managed_k8s.cloud import ownership
+from managed_k8s.cloud.server import is_pending
 
 
 def listing(conn: Connection, cluster: str) -> dict[str, dict[str, Any]]:
-    """Return the cluster's servers by name: id, role, status, address (fixed) and floating_ip.
+    """Return the cluster's servers by name: id, role, status, address (fixed), floating_ip, pending (not complete yet).
 
     One request, however many servers there are (a page of them, on clouds that limit pages).
     """
@@ -19,7 +20,13 @@ def listing(conn: Connection, cluster: str) -> dict[str, dict[str, Any]]:
     for server in conn.compute.servers(details=True):
         node = naming.parse(server.name)
         if node and node.cluster == cluster and (server.metadata or {}).get(ownership.CLUSTER) == cluster:
-            found[server.name] = {"id": server.id, "role": node.role, "status": server.status, **addresses(server)}
+            found[server.name] = {
+                "id": server.id,
+                "role": node.role,
+                "status": server.status,
+                "pending": is_pending(server),
+                **addresses(server),
+            }
     return found
 
 

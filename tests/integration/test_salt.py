@@ -9,6 +9,7 @@ import salt.utils.event
 
 from managed_k8s import verbs, wakeups
 from managed_k8s.history import History
+from managed_k8s.intent import Intent
 from managed_k8s.jobs import JobError, SaltJobs
 from managed_k8s.store import Store
 from managed_k8s.wakeups import Inbox
@@ -233,3 +234,26 @@ def test_a_reconciler_refuses_wrong_input_and_says_so(running):
     assert "third has no gateway" in entry["reason"]
     eventually(lambda: not wakeups.is_held(store))
     shutil.rmtree(store.folder)
+
+
+def test_an_operator_pauses_a_cluster_and_lets_it_go_on(running):
+    store = Store(running.state, "rehearsal")
+    paused = running.run("salt-run", "managed_k8s.pause", "rehearsal", "reason=network work")
+    assert paused.returncode == 0
+    assert "network work" in paused.stdout
+    assert Intent(store).paused().endswith("network work")
+    resumed = running.run("salt-run", "managed_k8s.resume", "rehearsal")
+    assert resumed.stdout.strip() == "rehearsal goes on."
+    assert Intent(store).paused() == ""
+    assert [entry["what"] for entry in History(store).last(2)] == ["paused", "resumed"]
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [("worker-1", "is no node's name"), ("rehearsal-worker-7", "is not in cluster.map"), ("nobody-worker-1", "nobody")],
+)
+def test_replacing_what_is_no_server_is_refused(running, node, words):
+    done = running.run("salt-run", "managed_k8s.replace", node)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -15,7 +15,9 @@ from managed_k8s.kube.smoke.check import FailedError, eventually, perform
 def node(**changes: Any) -> Any:
     """Return a node as the API describes it."""
     return SimpleNamespace(
-        metadata=SimpleNamespace(name="demo-master-1", labels=changes.get("labels", {})),
+        metadata=SimpleNamespace(
+            name="demo-master-1", labels=changes.get("labels", {}), annotations=changes.get("annotations")
+        ),
         spec=SimpleNamespace(
             provider_id=changes.get("provider_id"), taints=changes.get("taints"), unschedulable=changes.get("cordoned")
         ),
@@ -45,6 +47,8 @@ def test_a_master_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
         "taints": ["node-role.kubernetes.io/control-plane:NoSchedule"],
         "version": "1.36.3",
         "unschedulable": False,
+        "cordoned_by": None,
+        "drained": False,
     }
 
 
@@ -56,6 +60,12 @@ def test_a_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["provider_id"] is None
     assert found["taints"] == ["node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"]
     assert found["unschedulable"]
+
+
+def test_a_node_that_is_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    annotations = {"managed-k8s/cordoned-by": "removal", "managed-k8s/drained": "2026-11-24T12:00:00Z"}
+    found = observed(monkeypatch, node(annotations=annotations))
+    assert (found["cordoned_by"], found["drained"]) == ("removal", True)
 
 
 def test_answers_of_the_asking_pod() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from managed_k8s import execute, model, reconcile, wakeups
 from managed_k8s.history import History
-from managed_k8s.model import Desired, Facts, Marker, Observed, Step
+from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed, Step
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.observe import Look
 from managed_k8s.store import Store
@@ -196,6 +196,31 @@ def test_it_ends_when_nothing_moves(store):
     assert "demo-worker-1" in outcome.waiting[0]
 
 
+def test_a_paused_cluster_is_looked_at_and_left_alone(store):
+    cluster = Cluster()
+    cluster._set(fleet=Fleet(paused="paused 12:00: network work"))
+    started = time.monotonic()
+    outcome = run(store, cluster, patience=60)
+    assert time.monotonic() - started < 10
+    assert cluster.done == []
+    assert outcome.steps
+    assert any("network work" in sentence for sentence in outcome.waiting)
+
+
+def test_masters_come_and_go_one_at_a_time():
+    running = Step("join:demo-master-2", model.JOIN, "demo-master-2", "")
+    steps = [
+        Step("leave:demo-master-3", model.LEAVE, "demo-master-3", ""),
+        Step("remove:demo-master-1", model.REMOVE, "demo-master-1", ""),
+        Step("remove:demo-worker-1", model.REMOVE, "demo-worker-1", ""),
+    ]
+    attempts: Any = type("Attempts", (), {"until": lambda self, step: 0})()
+    assert [s.id for s in reconcile.startable(steps, [running], time.time(), attempts)] == ["remove:demo-worker-1"]
+    assert [s.id for s in reconcile.startable(steps, [], time.time(), attempts)] == [
+        "leave:demo-master-3", "remove:demo-worker-1",
+    ]  # fmt: skip
+
+
 def test_a_look_that_fails_is_no_end(store):
     cluster: Any = Cluster()
     errors = [OSError("the cloud is away")] * 2
@@ -299,6 +324,7 @@ def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, 
 
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
+    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):
         assert set(table) == kinds
 

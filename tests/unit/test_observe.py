@@ -1,0 +1,113 @@
+"""A look at a cluster: who is asked, and what is made of the answers."""
+
+from typing import Any
+
+import pytest
+
+from managed_k8s import naming, observe
+from managed_k8s.intent import ASKED, COMPLETE, Intent
+from managed_k8s.jobs import Answer
+from managed_k8s.store import Store
+
+MASTERS = [f"demo-master-{n}" for n in (1, 2, 3)]
+
+
+class Parts:
+    """Cloud, minions and API in one."""
+
+    def __init__(self):
+        self.listed: dict[str, Any] = {
+            name: {"id": name, "role": "master", "status": "ACTIVE", "address": f"10.0.0.{n}", "pending": False}
+            for n, name in enumerate(MASTERS, 1)
+        }
+        self.asked: list[tuple[list[str], str]] = []
+        self.silent: set[str] = set()
+        self.nodes = {
+            name: {"ready": True, "provider_id": None, "cordoned_by": None, "drained": False} for name in MASTERS
+        }
+
+    def servers(self):
+        return self.listed
+
+    def is_begun(self):
+        return True
+
+    def public_address(self):
+        return None
+
+    def is_busy(self, name):
+        return False
+
+    def accepted(self, cluster):
+        return MASTERS
+
+    def ask(self, minions, function, *args, limit, expected=()):
+        self.asked.append((list(minions), function))
+        if function == observe.MEMBERS:
+            found: Any = [{"id": "1", "name": MASTERS[0], "addresses": ["10.0.0.1"], "healthy": True, "voter": True}]
+        else:
+            found = {"revision": "r", "kubeadm": "joined", "etcd_data": True}
+        return {name: Answer(found, ok=True) for name in minions if name not in self.silent}
+
+    def answers(self):
+        return True
+
+    def look(self):
+        ready = {name: node["ready"] for name, node in self.nodes.items()}
+        return observe.Kubernetes(ready, etcd=True, addons=True, nodes=self.nodes)
+
+
+@pytest.fixture
+def parts():
+    return Parts()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path, "demo")
+
+
+@pytest.fixture
+def observer(store, parts, monkeypatch):
+    monkeypatch.setattr(observe.Observer, "_desired", lambda self, servers: None)
+    nodes = [node for name in MASTERS if (node := naming.parse(name))]
+    return observe.Observer(store, {}, nodes, None, parts, parts, parts)
+
+
+def asked(parts, function):
+    return [minions for minions, name in parts.asked if name == function]
+
+
+def test_etcd_is_asked_only_when_a_master_comes_or_goes(observer, parts, store):
+    assert observer.look().observed.fleet.members is None
+    assert asked(parts, observe.MEMBERS) == []
+    Intent(store).condemn({"demo-master-2": "demo-master-2"}, "ill")
+    (member,) = observer.look().observed.fleet.members
+    assert (member.node, member.lost) == ("demo-master-1", False)
+    assert asked(parts, observe.MEMBERS) == [["demo-master-1"]]
+
+
+def test_another_master_is_asked_when_one_is_silent_or_is_to_go(observer, parts, store):
+    observer.look()
+    Intent(store).condemn({"demo-master-1": "demo-master-1"}, "ill")
+    parts.silent = {"demo-master-2"}
+    assert observer.look().observed.fleet.members
+    assert asked(parts, observe.MEMBERS) == [["demo-master-2"], ["demo-master-3"]]
+
+
+def test_a_server_that_was_complete_is_remembered(observer, parts, store):
+    parts.listed["demo-master-3"]["pending"] = True
+    Intent(store).ask(["demo-master-3"])
+    observer.look()
+    assert Intent(store).servers() == {"demo-master-1": COMPLETE, "demo-master-2": COMPLETE, "demo-master-3": ASKED}
+
+
+def test_a_minion_without_a_server_is_asked_again_each_time(observer, parts):
+    observer.look()
+    del parts.listed["demo-master-2"]
+    assert observer.look().observed.fleet.contradicted == {"demo-master-2"}
+    assert observer.look().observed.fleet.contradicted == {"demo-master-2"}
+    parts.silent, parts.asked = {"demo-master-2"}, []
+    found = observer.look().observed.fleet
+    assert asked(parts, observe.FACTS) == [["demo-master-2"]]
+    assert (found.contradicted, found.lost) == (frozenset(), {"demo-master-2"})

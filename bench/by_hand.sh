@@ -142,7 +142,7 @@ up() {
   # shellcheck disable=SC2046
   kubectl certificate approve $(cat "$work/requests") > /dev/null
   (umask 077; on master-1 sudo cat /etc/kubernetes/admin.conf | sed "s|server: .*|server: https://$public:6443|" > "$work/kubeconfig")
-  lap "serving certificates approved, kubeconfig in $work"
+  lap "serving certificates approved"
   # It waits for what is still being rolled out.
   "$python" -m bench.by_hand_smoke "$work/kubeconfig" > "$work/smoke.log" 2>&1 || { cat "$work/smoke.log" >&2; return 1; }
   lap "smoke-tested"

@@ -20,9 +20,9 @@ $(VENV)/.installed: requirements.lock
 
 # The tests of backups use the real one.
 borg:
-	@command -v borg > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update --quiet \
-	  && apt-get install --quiet --yes --no-install-recommends borgbackup; } \
-	  || { echo "borg is missing; as root: apt-get install borgbackup" >&2; exit 1; }
+	@which borg zstd > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update --quiet \
+	  && apt-get install --quiet --yes --no-install-recommends borgbackup zstd; } \
+	  || { echo "borg or zstd is missing; as root: apt-get install borgbackup zstd" >&2; exit 1; }
 
 test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
 	$(BIN)/pytest

@@ -125,3 +125,6 @@ class _Jobs:
 
     def run(self, minion: str, function: str, *args: Any, limit: float, **kwargs: Any) -> Any:
         raise NotImplementedError(function)
+
+    def forget(self, minion: str) -> None:
+        raise NotImplementedError(minion)

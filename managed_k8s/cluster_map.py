@@ -52,6 +52,13 @@ class ServerMap:
         """Return the servers that belong to a cluster by their names."""
         return {name: entry for name, entry in self.servers.items() if _cluster(name) == cluster}
 
+    def alone(self, name: str) -> dict[str, list[Any]]:
+        """Return a map of one of the servers, in a map's own form. Raises MapError when it is not in this one."""
+        if name not in self.servers:
+            raise MapError(f"cluster.map: {name} is not in it")
+        entry = self.servers[name]
+        return {entry.profile: [{name: dict(entry.overrides)} if entry.overrides else name]}
+
     def problems(self, cluster: str, profiles: Profiles) -> list[str]:
         """Return what is wrong with the entries of a cluster: those with its names or its profiles."""
         strangers = [

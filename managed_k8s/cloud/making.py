@@ -56,8 +56,7 @@ def make(configuration: str, name: str) -> str:
 
     client = salt.cloud.CloudClient(path=str(Path(configuration).with_name("cloud")))
     # The map with this server alone, so that what it overrides counts.
-    entry = inputs.server_map(client.opts).servers[name]
-    made = client.map_run(map_data={entry.profile: [{name: dict(entry.overrides)}]})
+    made = client.map_run(map_data=inputs.server_map(client.opts).alone(name))
     answer = made.get(name, {}) if isinstance(made, dict) else {}
     return str(answer.get("Error", "")) if isinstance(answer, dict) else f"salt-cloud made no server {name}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -84,7 +85,7 @@ def _past_limit(core: CoreV1Api, node: str, pods: list[Any], refused: dict[str, 
         raise DrainError(f"{_list(map(_name, pods))} did not leave {node} in time. {reasons}".strip())
     say(f"time is up: {_list(map(_name, pods))} on {node} are deleted")
     for pod in pods:
-        _unless_gone(lambda pod=pod: core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace))
+        _unless_gone(functools.partial(core.delete_namespaced_pod, pod.metadata.name, pod.metadata.namespace))
     if not _until(lambda: not _evictable(core, node), _ENDING):
         # They go with the server.
         say(f"{_list(map(_name, _evictable(core, node)))} on {node} do not end")

@@ -126,8 +126,9 @@ def test_help_is_of_verbs_alone(running):
     shown = running.run("salt-run", "-d", "managed_k8s").stdout
     listed = {line.strip().removesuffix(":") for line in shown.splitlines() if line.startswith("managed_k8s.")}
     assert {name.removeprefix("managed_k8s.") for name in listed} == {
-        "destroy", "enqueue", "events", "infra", "kubeconfig", "plan", "reach", "reconcile", "smoke", "status", "sweep",
-        "validate", "wait",
+        "backup", "backup_verify", "backups", "check", "destroy", "drain", "enqueue", "events", "infra", "kubeconfig",
+        "pause", "plan", "reach", "reconcile", "replace", "resume", "smoke", "status", "sweep", "uncordon", "validate",
+        "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 

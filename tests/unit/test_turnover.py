@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+import yaml
 
 from managed_k8s import cluster_map, model, turnover
 from managed_k8s.cloud import locks
@@ -208,12 +209,10 @@ def test_who_works_on_a_server_is_seen(store):
         ),
     ],
 )
-def test_one_server_of_a_map(tmp_path, text, entry):
-    (tmp_path / "cluster.map").write_text(text)
-    assert cluster_map.entry(tmp_path / "cluster.map", "demo-worker-2") == entry
+def test_one_server_of_a_map(text, entry):
+    assert cluster_map.servers(yaml.safe_load(text), "cluster.map").alone("demo-worker-2") == entry
 
 
-def test_a_server_that_is_not_in_the_map(tmp_path):
-    (tmp_path / "cluster.map").write_text("demo-worker: [demo-worker-1]")
+def test_a_server_that_is_not_in_the_map():
     with pytest.raises(cluster_map.MapError, match="demo-worker-3 is not in it"):
-        cluster_map.entry(tmp_path / "cluster.map", "demo-worker-3")
+        cluster_map.servers({"demo-worker": ["demo-worker-1"]}, "cluster.map").alone("demo-worker-3")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help borg test lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench bench-lab clean
+.PHONY: help borg test test-slow lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -26,6 +26,9 @@ borg:
 
 test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
 	$(BIN)/pytest
+
+test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups that are interrupted
+	$(BIN)/pytest -m slow
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -194,6 +194,7 @@ def start_backup(running, *, when):
     return process
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_makes_no_backup_and_the_next_one_succeeds(running, node):
     before = names(running)
     process = start_backup(running, when=1 << 20)
@@ -212,6 +213,7 @@ def test_a_node_that_dies_in_the_middle_makes_no_backup_and_the_next_one_succeed
     assert names(running)[0] == data["name"]
 
 
+@pytest.mark.slow
 def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(running, node):
     before = names(running)
     process = start_backup(running, when=1 << 20)
@@ -227,6 +229,7 @@ def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(running,
     assert code == 0, data
 
 
+@pytest.mark.slow
 def test_a_backup_that_is_killed_leaves_nothing_but_what_the_next_one_removes(running, node):
     before = names(running)
     process = start_backup(running, when=1 << 20)

@@ -112,7 +112,7 @@ def test_an_interrupted_verb_says_so_and_nothing_else(running, held, number):
 def test_events_end_when_interrupted(running):
     store = Store(running.state, "rehearsal")
     History(store).add("cluster", "begun", "an event of [old]")
-    process = running.begin("salt-run", "managed_k8s.events", "rehearsal")
+    process = running.begin("salt-run", "managed_k8s.events", "rehearsal", "last=1")
     assert "an event of [old]" in process.stdout.readline()
     History(store).add("cluster", "begun", "a new one")
     assert "a new one" in process.stdout.readline()

@@ -27,7 +27,7 @@ borg:
 test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
 	$(BIN)/pytest
 
-test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups that are interrupted
+test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups, with the real borg
 	$(BIN)/pytest -m slow
 
 lint: $(VENV)/.installed  ## ruff and mypy

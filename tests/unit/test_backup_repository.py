@@ -172,6 +172,7 @@ def test_a_full_disk_is_said_to_be_and_leaves_no_archive(tmp_path, vault, folder
 POLICY = {"last": 4, "hourly": 5, "daily": 4, "weekly": 3, "monthly": 2}
 
 
+@pytest.mark.slow
 def test_60_backups_by_the_policy_are_what_borg_itself_would_keep(repository, folder, monkeypatch):
     """One of every five hours, over twelve days and a half; borg's own pruning is asked for the same words."""
     repository.archives()

@@ -16,6 +16,9 @@ from managed_k8s.jobs import JobError
 from managed_k8s.store import Store
 from tests.unit import backups as helpers
 
+# Many runs of borg: a quarter of a minute each.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def master(tmp_path):

@@ -19,7 +19,7 @@ import yaml
 
 from managed_k8s import checkout, cluster_map, naming, wakeups
 from managed_k8s.cloud import project
-from managed_k8s.store import Store
+from managed_k8s.store import BACKUPS, Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Salt master of this checkout.")
 
@@ -226,10 +226,26 @@ def forget(
                 file.unlink()
         return
     _stop(state)
-    shutil.rmtree(state, ignore_errors=True)
+    backups = _remove_but_backups(state)
     for file in (root / CONFIGURATION, *([root / "clouds.yaml"] if (root / "clouds.yaml").is_symlink() else [])):
         file.unlink(missing_ok=True)
     typer.echo("The Salt master is stopped; its keys and state are removed.")
+    if backups:
+        typer.echo(f"Backups stay, of clusters in other clouds perhaps too; remove {backups} when nobody needs them.")
+
+
+def _remove_but_backups(state: Path) -> Path | None:
+    """Remove the state; return the folder of the backups when there are any, which stay."""
+    backups = state / BACKUPS
+    if not (backups.is_dir() and any(backups.iterdir())):
+        shutil.rmtree(state, ignore_errors=True)
+        return None
+    for path in state.iterdir():
+        if path.is_dir() and not path.is_symlink() and path != backups:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != backups:
+            path.unlink()
+    return backups
 
 
 def clusters(state: Path, auth_url: str) -> tuple[list[Store], list[Store]]:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Beside the folder of the clusters, for backups outlive them.
+BACKUPS = "managed_k8s_backups"
+
 
 class Store:
     """A cluster's folder below the Salt master's root folder.
@@ -29,7 +32,7 @@ class Store:
     @classmethod
     def of_backups(cls, opts: Mapping[str, Any], cluster: str) -> Store:
         """Return what stays when a cluster is destroyed: its backups, and the passphrase that opens them."""
-        return cls(_root(opts), cluster, "managed_k8s_backups")
+        return cls(_root(opts), cluster, BACKUPS)
 
     def path(self, name: str) -> Path:
         """Return a file's path; its folder is made."""

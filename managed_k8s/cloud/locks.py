@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import filelock
 
+from managed_k8s import wakeups
 from managed_k8s.store import Store
 
 
 def of_server(store: Store, name: str) -> filelock.FileLock:
     """Return the lock of whoever works on the server of this name."""
-    return filelock.FileLock(store.path(f".{name}.lock"), mode=0o600)
+    return filelock.FileLock(store.path(_file(name)), mode=0o600)
 
 
 def is_held(store: Store, name: str) -> bool:
     """Tell whether somebody works on the server of this name right now."""
-    try:
-        with of_server(store, name).acquire(blocking=False):
-            return False
-    except filelock.Timeout:
-        return True
+    return wakeups.is_held(store, _file(name))
+
+
+def _file(name: str) -> str:
+    return f".{name}.lock"

@@ -3,7 +3,7 @@ import pytest
 from managed_k8s import checkout, master
 from managed_k8s.cloud import project
 from managed_k8s.cloud.connection import CloudError
-from managed_k8s.store import Store
+from managed_k8s.store import BACKUPS, Store
 
 LAB = "https://10.77.0.10:5000/v3"
 
@@ -76,6 +76,16 @@ def test_forgetting_a_cloud_takes_the_salt_master_with_it(folder):
     assert not (checkout.root() / master.CONFIGURATION).exists()
     assert not (checkout.root() / "clouds.yaml").is_symlink()
     master.forget(LAB)
+
+
+def test_forgetting_a_cloud_never_takes_backups(folder, capsys):
+    keep(folder, "demo", LAB)
+    vault = Store(folder, "demo", BACKUPS)
+    vault.write_text("passphrase", "secret")
+    master.forget(LAB)
+    assert [path.name for path in folder.iterdir()] == [BACKUPS]
+    assert vault.read_text("passphrase") == "secret"
+    assert str(folder / BACKUPS) in capsys.readouterr().out.replace("\n", "")
 
 
 def test_forgetting_a_cloud_keeps_what_is_in_another(folder, capsys):

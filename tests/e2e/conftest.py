@@ -105,8 +105,9 @@ def beside(demo, cloud, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small(beside):
+def small(beside, cloud, tmp_path_factory):
     """The second cluster, ready."""
     beside.checkout.run("salt-cloud", "-y", "-m", "cluster.map", timeout=1200)
     beside.checkout.run("salt-run", "managed_k8s.wait", second.NAME, timeout=1800)
-    return beside
+    # Another one may have been there before: neither its authority nor its servers' keys are this one's.
+    return Cluster.of(beside.checkout, second.NAME, cloud, tmp_path_factory.mktemp("small"))

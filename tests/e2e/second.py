@@ -8,13 +8,14 @@ from pathlib import Path
 import yaml
 
 NAME = "small"
-# Three masters, for it is their joins that must not be interrupted for ever.
-SERVERS = {"gateway": 1, "master": 3, "worker": 1}
+# Beside demo's seven, few enough for a machine of two cores.
+SERVERS = {"gateway": 1, "master": 1, "worker": 1}
 
 
-def server_names() -> list[str]:
+def server_names(masters: int = SERVERS["master"]) -> list[str]:
     """Return the names of its servers."""
-    return [f"{NAME}-{role}-{number}" for role, count in SERVERS.items() for number in range(1, count + 1)]
+    counts = SERVERS | {"master": masters}
+    return [f"{NAME}-{role}-{number}" for role, count in counts.items() for number in range(1, count + 1)]
 
 
 def add(root: Path) -> None:
@@ -22,9 +23,15 @@ def add(root: Path) -> None:
     settings, profiles = root / "pillar" / "clusters", root / "cloud.profiles.d"
     (settings / f"{NAME}.sls").write_text(_renamed(settings / "demo.sls"))
     (profiles / f"{NAME}.conf").write_text(_renamed(profiles / "demo.conf"))
-    servers = {f"{NAME}-{role}": [n for n in server_names() if f"-{role}-" in n] for role in SERVERS}
-    with (root / "cluster.map").open("a") as file:
-        file.write(yaml.safe_dump(servers))
+    have(root, SERVERS["master"])
+
+
+def have(root: Path, masters: int) -> None:
+    """Have as many masters in the map."""
+    file = root / "cluster.map"
+    of_others = {profile: names for profile, names in yaml.safe_load(file.read_text()).items() if NAME not in profile}
+    own = {f"{NAME}-{role}": [n for n in server_names(masters) if f"-{role}-" in n] for role in SERVERS}
+    file.write_text(yaml.safe_dump(of_others | own))
 
 
 def _renamed(file: Path) -> str:

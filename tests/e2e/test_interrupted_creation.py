@@ -20,13 +20,15 @@ import salt.utils.event
 from kubernetes.client import CoreV1Api
 
 from managed_k8s import history, master, wakeups
+from tests.e2e import second
 from tests.e2e.project import eventually
-from tests.e2e.second import server_names
 from tests.e2e.test_create import ETCDCTL
 
 pytestmark = pytest.mark.timeout(3600)
 
 LIMIT = 2400
+# It is their joins that must not be interrupted for ever.
+MASTERS = 3
 # With this, whatever the Salt master hears is lost; the sweep alone makes things go on.
 DEAF = "master.d/deaf.conf"
 KILL, CRASH = "the reconciler is killed", "the Salt master is killed, and started with its reactors"
@@ -80,7 +82,7 @@ class Scenario:
     def announce_twice(self):
         """Let every minion's start be heard twice, all at once and in any order."""
         opts = salt.config.master_config(str(self.cluster.checkout.root / "master"))
-        names = server_names() * 2
+        names = second.server_names(MASTERS) * 2
         random.shuffle(names)
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
             for name in names:
@@ -117,6 +119,7 @@ def scenario(beside):
     """The second cluster, made against all odds."""
     checkout, cluster = beside.checkout, beside
     assert cluster.servers == {}, "the second cluster is there already"
+    second.have(checkout.root, MASTERS)
     made = Scenario(cluster, time.strftime("%Y%m%d%H%M%S"))
     deafen(checkout)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -141,7 +144,9 @@ def scenario(beside):
             time.sleep(0.2)
         creation.result()
     checkout.run("salt-run", "managed_k8s.wait", cluster.name, "timeout=1200", timeout=1500)
-    return made
+    yield made
+    checkout.run("salt-run", "managed_k8s.destroy", cluster.name, "yes=True", timeout=900)
+    second.have(checkout.root, second.SERVERS["master"])
 
 
 def test_something_happened_in_the_middle_of_every_step(scenario):
@@ -199,7 +204,7 @@ def test_what_killed_reconcilers_left_is_gone(scenario):
 
 def test_states_applied_again_change_nothing(scenario):
     answers = scenario.cluster.checkout.salt("small-*", "state.apply")
-    assert set(answers) == set(server_names())
+    assert set(answers) == set(second.server_names(MASTERS))
     assert [
         s["__id__"] for answer in answers.values() for s in answer.values() if s["changes"] or not s["result"]
     ] == []

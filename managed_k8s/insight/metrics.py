@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from managed_k8s import naming, progress
-from managed_k8s.insight.world import SOURCES
+from managed_k8s import naming
+from managed_k8s.insight.world import PLAN, SOURCES
 
 Data = Mapping[str, Any]
 # Values of the labels beside `cluster`, and the sample.
@@ -128,6 +128,10 @@ def _volumes(data: Data) -> Iterable[Sample]:
     return [(("attached",), attached), (("detached",), len(volumes) - attached)]
 
 
+def _planned(key: str) -> Callable[[Data], float | None]:
+    return lambda data: None if PLAN in data["unknown"] else len(data[key])
+
+
 def _failures(data: Data) -> Iterable[Sample]:
     return [((step,), count) for step, count in data["failures"].items()]
 
@@ -138,11 +142,12 @@ def _known(data: Data) -> Iterable[Sample]:
 
 _SERVER = ("node", "role")
 CATALOGUE = (
-    Metric("managed_k8s_ready", "Whether the cluster is as it should be.", (), _one(lambda data: data["ready"])),
+    Metric("managed_k8s_ready", "Whether the cluster is known to be as it should be.", (),
+           _one(lambda data: data["ready"])),
     Metric("managed_k8s_problems", "How many things are wrong.", (), _one(lambda data: len(data["wrong"]))),
     Metric("managed_k8s_waiting", "How many things are waited for that no step of ours removes.", (),
-           _one(lambda data: len(data["waiting"]))),
-    Metric("managed_k8s_steps", "How many steps are to be done.", (), _one(lambda data: len(data["next"]))),
+           _one(_planned("waiting"))),
+    Metric("managed_k8s_steps", "How many steps are to be done.", (), _one(_planned("next"))),
     Metric("managed_k8s_step_failures", "How often a step failed in a row; none when nothing fails.", ("step",),
            _failures),
     Metric("managed_k8s_paused", "Whether an operator paused the reconciler.", (),
@@ -162,7 +167,7 @@ CATALOGUE = (
     Metric("managed_k8s_server_converged", "Whether the server is made from what settings and states say now.",
            _SERVER, _each(lambda node: node["converged"])),
     Metric("managed_k8s_node_ready", "Whether the Kubernetes node is Ready.", _SERVER,
-           _each(_is("kubernetes", progress.READY), nodes=True)),
+           _each(lambda node: node["ready"], nodes=True)),
     Metric("managed_k8s_node_cordoned", "Whether the Kubernetes node takes no new pods.", _SERVER,
            _each(lambda node: node["cordoned"] if node["version"] else None, nodes=True)),
     Metric("managed_k8s_node_info", "Always 1; the kubelet's version is a label.", (*_SERVER, "version"), _versions),

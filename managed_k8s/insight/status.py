@@ -124,6 +124,8 @@ def _node(world: World, row: Mapping[str, Any], before: Mapping[str, Any], stray
         "minion": row.get("minion", "connected" if facts else "silent"),
         "converged": row.get("converged"),
         "kubernetes": row.get("kubernetes", progress.NO_NODE),
+        # What a node says of itself is not whether it is Ready.
+        "ready": None if world.nodes is None or not node or node.role == naming.GATEWAY else bool(seen.get("ready")),
         "version": seen.get("version"),
         "address": server.get("address"),
         "floating_ip": server.get("floating_ip"),

@@ -27,6 +27,8 @@ from managed_k8s.store import Store
 
 # What else is imported is no verb: the loader would take every function in here for one.
 _escape = rich.markup.escape
+# Lines of what is no terminal.
+_ALL = 100_000
 
 
 def _for_people():
@@ -127,7 +129,8 @@ def status(cluster=None):
     CLI Example: ``salt-run managed_k8s.status demo``
     """
     data = insight.status(__opts__, cluster)
-    _print(screen.draw(data, _console().height))
+    console = _console()
+    _print(screen.draw(data, console.height) if console.is_terminal else screen.draw(data, _ALL))
     return data, True
 
 

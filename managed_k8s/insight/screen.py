@@ -19,8 +19,8 @@ from managed_k8s.picture import duration
 Data = Mapping[str, Any]
 
 _MARKS = {GOOD: "[green]✓[/]", BUSY: "[cyan]●[/]", BAD: "[red]✗[/]", ABSENT: "[red]-[/]", UNKNOWN: "[yellow]?[/]"}
-# Lines beside those of the servers.
-_FRAME = 26
+# Lines that are there whatever there is to say, and the least servers that are shown.
+_FRAME, _LEAST = 12, 5
 # Most sentences of one sort; all are in the data.
 _SENTENCES, _UPCOMING = 8, 6
 _DAY = 86400
@@ -32,7 +32,13 @@ def draw(data: Data, height: int = 50) -> RenderableType:
     data: as status() returns it. height: lines of the terminal; of a large cluster those servers are shown that need
     something.
     """
-    return Group(*_drawn(data, max(height - _FRAME, 5)))
+    return Group(*_drawn(data, max(height - _FRAME - _spoken(data), _LEAST)))
+
+
+def _spoken(data: Data) -> int:
+    """Return how many lines the sentences take, if none of them is long."""
+    parts = ((data["wrong"], _SENTENCES), (data["waiting"], _SENTENCES), (data["upcoming"], _UPCOMING))
+    return sum(min(len(part), most) + 3 for part, most in parts if part)
 
 
 def _drawn(data: Data, rows: int) -> Iterator[RenderableType]:

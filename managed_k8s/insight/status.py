@@ -12,7 +12,7 @@ from typing import Any
 
 from managed_k8s import fleet, naming, progress
 from managed_k8s.insight.world import KUBERNETES, PLAN, SOURCES, Certificate, World
-from managed_k8s.model import Desired, Observed, Step
+from managed_k8s.model import Desired, Facts, Observed, Step
 from managed_k8s.observe import Look
 from managed_k8s.plan import plan, waiting
 
@@ -121,7 +121,7 @@ def _node(world: World, row: Mapping[str, Any], before: Mapping[str, Any], stray
         "name": name,
         "role": node.role if node else "",
         "server": row["server"],
-        "minion": row.get("minion", "connected" if facts else "silent"),
+        "minion": row["minion"] if "minion" in row else None if world.minions is None else _minion(facts),
         "converged": row.get("converged"),
         "kubernetes": row.get("kubernetes", progress.NO_NODE),
         # What a node says of itself is not whether it is Ready.
@@ -138,6 +138,10 @@ def _node(world: World, row: Mapping[str, Any], before: Mapping[str, Any], stray
     }
     notes = [*_notes(world, found, seen, stray)]
     return found | {"notes": notes, "state": _state(world, found, stray)}
+
+
+def _minion(facts: Facts | None) -> str:
+    return "connected" if facts else "silent"
 
 
 def _member(world: World, name: str) -> str | None:

@@ -51,7 +51,7 @@ def plan(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
 
 
 def history(
-    opts: Mapping[str, Any], cluster: str | None, node: str | None, since: str | None, last: int
+    opts: Mapping[str, Any], cluster: str | None, node: str | None, since: str | int | None, last: int
 ) -> dict[str, Any]:
     """Return what was done, oldest first.
 
@@ -61,7 +61,7 @@ def history(
     parsed = naming.parse(node) if node else None
     store = Store.of(opts, choose(opts, cluster or (parsed.cluster if parsed else None)))
     try:
-        after = past.since(str(since), time.time()) if since is not None else 0
+        after = past.since(_clock(since), time.time()) if since is not None else 0
     except ValueError as error:
         raise VerbError(str(error)) from None
     entries = History(store).last(_ALL)
@@ -72,6 +72,11 @@ def history(
     running = {step["id"] for step in state.get("running", [])}
     rows = past.done(entries, running, node, after)
     return {"cluster": store.cluster, "done": rows[-int(last) :] if int(last) > 0 else [], **past.summary(rows)}
+
+
+def _clock(since: str | int) -> str:
+    # Salt reads arguments as YAML, which takes 14:00 for a number of base 60.
+    return f"{since // 60:02}:{since % 60:02}" if isinstance(since, int) else str(since)
 
 
 def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:

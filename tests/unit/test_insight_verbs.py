@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import filelock
 import pytest
+import salt.utils.args
 from rich.console import Console
 
 from managed_k8s import inputs, wakeups
@@ -94,6 +95,14 @@ def test_a_step_that_runs_is_said_to_run_while_its_reconciler_lives(opts, store)
     with wakeups.lock(store):
         assert verbs.history(opts, "demo", None, None, 30)["done"][0]["what"] == "running"
     assert verbs.history(opts, "demo", None, None, 30)["done"][0]["what"] == "interrupted"
+
+
+def test_a_time_of_day_comes_as_a_number_from_salt(opts, store, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(verbs.past, "since", lambda words, now: asked.append(words) or 0)
+    for since in (salt.utils.args.yamlify_arg(words) for words in ("14:00", "08:30", "2h", "2026-11-24")):
+        verbs.history(opts, "demo", None, since, 30)
+    assert asked == ["14:00", "08:30", "2h", "2026-11-24"]
 
 
 # Plan

@@ -198,7 +198,8 @@ def facts():
     """Return what the reconciler needs to know about this server.
 
     revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
-    joined. etcd_data: whether there is a member. kubelet: whether it runs.
+    joined. etcd_data: whether there is a member. kubelet: whether it runs. virtual_ip: whether a gateway has the API's
+    address now; of others None.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
@@ -208,7 +209,17 @@ def facts():
         "kubeadm": _kubeadm_state(),
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
         "kubelet": _is_running("kubelet"),
+        "virtual_ip": _has_virtual_ip(),
     }
+
+
+def _has_virtual_ip():
+    pillar = __pillar__.get("managed_k8s", {})
+    if pillar.get("role") != "gateway":
+        return None
+    command = ["ip", "-oneline", "address", "show", "to", f"{pillar['virtual_ip']}/32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip()) if done.returncode == 0 else None
 
 
 def _read(path):

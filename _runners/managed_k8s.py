@@ -21,10 +21,14 @@ from rich.table import Table
 from managed_k8s import picture, verbs, ways
 from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
+from managed_k8s.insight import screen
+from managed_k8s.insight import verbs as insight
 from managed_k8s.store import Store
 
 # What else is imported is no verb: the loader would take every function in here for one.
 _escape = rich.markup.escape
+# Lines of what is no terminal.
+_ALL = 100_000
 
 
 def _for_people():
@@ -108,44 +112,69 @@ def validate(cluster=None):
 @_face
 def plan(cluster=None):
     """
-    Say what the reconciler would do now, and what it waits for. Changes nothing.
+    Say what the reconciler would do now, when each step begins, and what it waits for. Changes nothing.
 
     CLI Example: ``salt-run managed_k8s.plan demo``
     """
-    found = verbs.look(__opts__, cluster)
-    if found.steps:
-        _print("Next:", *(f"  {n}. {_escape(verbs.words(step))}" for n, step in enumerate(found.steps, 1)))
-    if found.waiting:
-        _print("Waiting for:", *_bullets(found.waiting))
-    if found.ready:
-        _print(f"Nothing: {found.cluster} is as it should be.")
-    return {"steps": [verbs.words(step) for step in found.steps], "waiting": found.waiting}, True
+    data = insight.plan(__opts__, cluster)
+    _print(*screen.plan(data))
+    return data, True
 
 
 @_face
 def status(cluster=None):
     """
-    Say what is there, what is wrong, and what happens next; the exit code is 1 until all is well.
+    Say on one screen what is there, what is wrong, and what happens next and when. For an exit code: check.
 
     CLI Example: ``salt-run managed_k8s.status demo``
     """
-    data = verbs.status(__opts__, cluster)
-    table = Table("name", "server", "minion", "converged", "Kubernetes", box=None)
-    for node in data["nodes"]:
-        table.add_row(
-            node["name"], node["server"], node["minion"], "yes" if node["converged"] else "no", node["kubernetes"]
-        )
-    _print(table, f"API: {'answers' if data['api'] else 'does not answer'}")
-    for title, sentences in (
-        ("Next:", data["next"]),
-        ("Waiting for:", data["waiting"]),
-        ("Failed:", [f"{step}: {why}" for step, why in data["failed"].items()]),
-        ("Backups:", data["backup"]["problems"]),
-    ):
-        if sentences:
-            _print(title, *_bullets(sentences))
-    _print(f"{data['cluster']} is {'as it should be' if data['ready'] else 'not ready'}.")
-    return data, data["ready"]
+    data = insight.status(__opts__, cluster)
+    console = _console()
+    _print(screen.draw(data, console.height) if console.is_terminal else screen.draw(data, _ALL))
+    return data, True
+
+
+@_face
+def history(cluster=None, node=None, since=None, last=30):
+    """
+    Say what was done, why, and how long it took.
+
+    node: only that server, or ``cluster`` or ``backup``. since: an age like 2h or 7d, or a time like 14:00 or
+    "2026-11-24 14:00". last: at most so many.
+
+    CLI Example: ``salt-run managed_k8s.history node=demo-worker-1 since=7d``
+    """
+    data = insight.history(__opts__, cluster, node, since, last)
+    _print(*screen.history(data))
+    return data, True
+
+
+@_face
+def diagram(cluster=None, out=None):
+    """
+    Draw a cluster as it is now: addresses, gateways, masters, etcd, workers, volumes, coloured by state.
+
+    out: a file for the SVG; without it, one in the cluster's folder.
+
+    CLI Example: ``salt-run managed_k8s.diagram demo out=demo.svg``
+    """
+    data = insight.diagram(__opts__, cluster, out)
+    _print(_escape(data["path"]))
+    return data, True
+
+
+@_face
+def metrics(cluster=None, out=None):
+    """
+    Print a cluster's metrics for Prometheus; docs/metrics.md lists them.
+
+    out: a file to write them to instead.
+
+    CLI Example: ``salt-run managed_k8s.metrics demo out=/var/lib/node_exporter/demo.prom``
+    """
+    data = insight.measure(__opts__, cluster, out)
+    _print(_escape(data["path"] or data["text"].rstrip()))
+    return data, True
 
 
 @_face
@@ -268,6 +297,7 @@ def sweep():
     """
     data = verbs.sweep(__opts__)
     data["backups"] = backing_up.sweep(__opts__)["clusters"]
+    data["metrics"] = insight.sweep(__opts__)["clusters"]
     _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
     _print(f"Backups of: {', '.join(data['backups']) or 'none'}.")
     return data, True
@@ -454,7 +484,7 @@ def check(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.check demo``
     """
-    data = backing_up.check(__opts__, cluster)
+    data = insight.check(__opts__, cluster)
     _print(*(_bullets(data["problems"]) or [f"{data['cluster']} is well, and its backups are."]))
     return data, not data["problems"]
 

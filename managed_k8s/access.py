@@ -22,7 +22,7 @@ PORT = 6443
 _TIMEOUT = 3
 _ENOUGH = 4096
 # A certificate is renewed this long before its end.
-_MARGIN = datetime.timedelta(days=30)
+MARGIN = datetime.timedelta(days=30)
 
 
 def addresses(settings: Mapping[str, Any], public: str | None) -> list[str]:
@@ -70,7 +70,7 @@ def is_good(store: Store) -> bool:
         certificate = x509.load_pem_x509_certificate(base64.b64decode(user["client-certificate-data"]))
     except (ValueError, KeyError, IndexError, TypeError, yaml.YAMLError):
         return False
-    return certificate.not_valid_after_utc - _MARGIN > datetime.datetime.now(datetime.UTC)
+    return certificate.not_valid_after_utc - MARGIN > datetime.datetime.now(datetime.UTC)
 
 
 def keep(store: Store, kubeconfig: str, ca: str) -> None:

@@ -47,7 +47,7 @@ def compose(
         remains=frozenset(name for name, node in nodes.items() if _is_left(name, node, servers)),
         drained=frozenset(name for name, node in nodes.items() if node["drained"]),
         cordoned=frozenset(n for n, node in nodes.items() if node["cordoned_by"] == REMOVAL or node["drained"]),
-        members=None if members is None else tuple(_member(member, servers) for member in members),
+        members=None if members is None else tuple(member(each, servers) for each in members),
         paused=intent.paused(),
     )
 
@@ -77,13 +77,14 @@ def _is_left(name: str, node: Mapping[str, Any], servers: Servers) -> bool:
     return name not in servers or bool(server and server != servers[name]["id"])
 
 
-def _member(member: Mapping[str, Any], servers: Servers) -> Member:
-    at = [name for name, server in servers.items() if server["address"] and server["address"] in member["addresses"]]
+def member(told: Mapping[str, Any], servers: Servers) -> Member:
+    """Return a member of etcd as the module tells of it, with the server that is at its address."""
+    at = [name for name, server in servers.items() if server["address"] and server["address"] in told["addresses"]]
     return Member(
-        id=str(member["id"]),
-        node=at[0] if at else str(member["name"]),
-        healthy=bool(member["healthy"]),
-        voter=bool(member["voter"]),
+        id=str(told["id"]),
+        node=at[0] if at else str(told["name"]),
+        healthy=bool(told["healthy"]),
+        voter=bool(told["voter"]),
         lost=not at,
     )
 

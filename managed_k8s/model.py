@@ -37,13 +37,15 @@ class Facts:
     """What a connected minion says of its server.
 
     revision: what it was converged to. prepared: what it was last ready for kubeadm with; it may be converging still.
-    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say.
+    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. virtual_ip: whether a gateway
+    has the API's address now; None when it does not say.
     """
 
     revision: str | None = None
     kubeadm: str = NONE
     etcd_data: bool | None = None
     prepared: str | None = None
+    virtual_ip: bool | None = None
 
     @property
     def is_member(self) -> bool:

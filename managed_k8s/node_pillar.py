@@ -57,8 +57,8 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
 
 
 def of_nodes(settings: Settings) -> Settings:
-    """Return the settings that nodes are made from: where backups go is not for them to know."""
-    return {name: value for name, value in settings.items() if name != "backup"}
+    """Return the settings that nodes are made from: where backups and metrics go is not for them to know."""
+    return {name: value for name, value in settings.items() if name not in ("backup", "metrics")}
 
 
 def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:

@@ -95,6 +95,11 @@ class Observer:
         self._facts: dict[str, Facts] = {}
         self._unlisted: set[str] = set()
 
+    @property
+    def minions(self) -> Mapping[str, Facts]:
+        """What minions said at the last look, also when the rest of it failed."""
+        return dict(self._facts)
+
     def forget(self, minions: Collection[str]) -> None:
         """Ask these minions at the next look: something happened on them."""
         for name in minions:
@@ -250,5 +255,9 @@ def _facts(answer: Answer) -> Facts:
     if not answer.ok or not isinstance(found, Mapping):
         return Facts()
     return Facts(
-        found.get("revision"), str(found.get("kubeadm", "none")), found.get("etcd_data"), found.get("prepared")
+        found.get("revision"),
+        str(found.get("kubeadm", "none")),
+        found.get("etcd_data"),
+        found.get("prepared"),
+        found.get("virtual_ip"),
     )

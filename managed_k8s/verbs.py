@@ -13,9 +13,10 @@ from typing import Any
 import filelock
 import psutil
 
-from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, progress, removal_plan, wakeups, ways
+from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, removal_plan, wakeups, ways
 from managed_k8s.backup import service
 from managed_k8s.history import History
+from managed_k8s.insight.status import words
 from managed_k8s.intent import LEFT_MAP, Intent
 from managed_k8s.jobs import JobError, SaltJobs
 from managed_k8s.live import Cluster
@@ -89,13 +90,11 @@ def _collecting(problems: list[str]) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Situation:
-    """What is to be done for a cluster, what it waits for, and what there is."""
+    """What is to be done for a cluster, and what it waits for."""
 
     cluster: str
     steps: list[Step]
     waiting: list[str]
-    nodes: list[dict[str, Any]]
-    api: bool
 
     @property
     def ready(self) -> bool:
@@ -108,13 +107,7 @@ def look(opts: Mapping[str, Any], cluster: str | None) -> Situation:
     found = Cluster(opts, choose(opts, cluster))
     seen = found.observer().look()
     desired, observed = seen.desired, seen.observed
-    return Situation(
-        found.name,
-        make_plan(desired, observed),
-        make_waiting(desired, observed),
-        progress.servers(desired, observed),
-        observed.api,
-    )
+    return Situation(found.name, make_plan(desired, observed), make_waiting(desired, observed))
 
 
 def leaving(opts: Mapping[str, Any], cluster: str | None) -> tuple[str, dict[str, str | None]]:
@@ -283,29 +276,6 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
             wakeups.enqueue(opts, store, name, "sweep")
             looked.append(name)
     return {"clusters": looked}
-
-
-def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
-    """Return what there is, what is wrong, and what happens next."""
-    situation = look(opts, cluster)
-    store = Store.of(opts, situation.cluster)
-    failures = store.read("attempts.json") or {}
-    return {
-        "cluster": situation.cluster,
-        "ready": situation.ready,
-        "api": situation.api,
-        "nodes": situation.nodes,
-        "reconciling": wakeups.is_held(store),
-        "next": [words(step) for step in situation.steps],
-        "waiting": situation.waiting,
-        "failed": {name: f"{kept['count']} times, last: {kept['why']}" for name, kept in sorted(failures.items())},
-        "backup": Cluster(opts, situation.cluster).backups.state(),
-    }
-
-
-def words(step: Step) -> str:
-    """Return a step in words."""
-    return f"{step.description} (not yet: {step.held})" if step.held else step.description
 
 
 def wait(

@@ -63,6 +63,12 @@ def previous(cron: str, now: float) -> float:
     return float(croniter.croniter(cron, clock).get_prev(float))
 
 
+def following(cron: str, now: float) -> float:
+    """Return the next time, in seconds since 1970, that a schedule names."""
+    clock = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    return float(croniter.croniter(cron, clock).get_next(float))
+
+
 def is_due(cron: str, attempts: Attempts, now: float) -> bool:
     """Tell whether work is to be done now: nothing went well since the schedule's last time, and no pause is on."""
     if attempts.done is not None and attempts.done >= previous(cron, now):

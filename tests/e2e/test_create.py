@@ -47,11 +47,31 @@ def test_every_server_of_the_map_runs_and_no_other(demo):
 def test_status_says_that_all_is_well(demo):
     said = demo.checkout.run("salt-run", "managed_k8s.status").stdout
     assert "demo is as it should be." in said
-    assert "API: answers" in said
+    assert f"answers at {demo.public_address}; inside {demo.virtual_ip}, demo-gateway-" in said
+    assert "3 of 3 members healthy" in said
     found = demo.verb("status")
     assert {node["name"] for node in found["nodes"]} == set(demo.servers)
     assert all(node["minion"] == "connected" and node["converged"] for node in found["nodes"])
     assert (found["ready"], found["next"], found["waiting"], found["failed"]) == (True, [], [], {})
+    assert found["unknown"] == {}
+    assert {node["version"] for node in found["nodes"] if node["role"] != naming.GATEWAY} == {found["version"]}
+    assert {certificate["key"] for certificate in found["certificates"]} == {"api", "ca", "kubeconfig"}
+
+
+def test_diagram_and_metrics_are_of_the_same_cluster(demo, tmp_path):
+    demo.checkout.run("salt-run", "managed_k8s.diagram", f"out={tmp_path}/demo.svg")
+    picture = (tmp_path / "demo.svg").read_text()
+    assert all(f">{name}<" in picture for name in demo.servers)
+    demo.checkout.run("salt-run", "managed_k8s.metrics", f"out={tmp_path}/demo.prom")
+    said = (tmp_path / "demo.prom").read_text()
+    assert 'managed_k8s_ready{cluster="demo"} 1.0' in said
+    assert 'managed_k8s_address_holders{cluster="demo"} 1.0' in said
+
+
+def test_what_was_done_is_said_with_how_long_it_took(demo):
+    done = demo.verb("history", "last=1000")["done"]
+    joined = {row["subject"] for row in done if row["what"] == "joined" and row["seconds"]}
+    assert joined | {"demo-master-1"} == {name for name in demo.servers if "gateway" not in name}
 
 
 def test_the_plan_is_empty(demo):

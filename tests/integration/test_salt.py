@@ -126,9 +126,9 @@ def test_help_is_of_verbs_alone(running):
     shown = running.run("salt-run", "-d", "managed_k8s").stdout
     listed = {line.strip().removesuffix(":") for line in shown.splitlines() if line.startswith("managed_k8s.")}
     assert {name.removeprefix("managed_k8s.") for name in listed} == {
-        "backup", "backup_verify", "backups", "check", "destroy", "drain", "enqueue", "events", "infra", "kubeconfig",
-        "pause", "plan", "reach", "reconcile", "replace", "resume", "smoke", "status", "sweep", "uncordon", "validate",
-        "wait",
+        "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "events", "history",
+        "infra", "kubeconfig", "metrics", "pause", "plan", "reach", "reconcile", "replace", "resume", "smoke", "status",
+        "sweep", "uncordon", "validate", "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 
@@ -141,6 +141,24 @@ def test_without_a_cloud_every_verb_says_why_in_a_few_words(running, verb):
     assert done.returncode == 1
     assert "Traceback" not in data["error"]
     assert ("no kubeconfig" if verb in ("smoke", "reach") else "no-such-cloud") in data["error"]
+
+
+def test_without_a_cloud_status_says_why_and_what_else_is_known(running):
+    done = running.run("salt-run", "managed_k8s.status", "rehearsal")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the cloud cannot be asked: cloud 'no-such-cloud' is in no clouds.yaml" in done.stdout
+    assert "rehearsal is not ready." in done.stdout
+    data = json.loads(running.run("salt-run", "--out=json", "managed_k8s.status", "rehearsal").stdout)
+    assert data["unknown"].keys() >= {"cloud", "plan"}
+    assert data["retcode"] == 0
+
+
+def test_diagram_and_metrics_are_files_that_everybody_may_read(running, tmp_path):
+    for verb, name, begin in (("diagram", "x.svg", "<svg"), ("metrics", "x.prom", "# HELP managed_k8s_ready")):
+        done = running.run("salt-run", f"managed_k8s.{verb}", "rehearsal", f"out={tmp_path / name}")
+        assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / name))
+        assert (tmp_path / name).read_text().startswith(begin)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
 
 
 def test_other_programs_work_from_the_checkout(running):

@@ -6,6 +6,7 @@ one (https://github.com/kubernetes/cloud-provider-openstack/pull/3210), so nowhe
 
 from __future__ import annotations
 
+import operator
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,7 @@ class Cinder:
     def delete_backups(self, ids: Iterable[str]) -> None:
         """Remove backups; those that are gone are fine."""
         for each in ids:
-            self._ask(lambda storage, each=each: storage.delete_backup(each))
+            self._ask(operator.methodcaller("delete_backup", each))
 
     def clear(self) -> list[str]:
         """Remove what backups that were interrupted left; to be called while none is under way. Return it in words.
@@ -74,7 +75,7 @@ class Cinder:
         self.delete_backups(one.id for one in backups if one.status in _IDLE)
         for one in snapshots:
             if one.status in _IDLE:
-                self._ask(lambda storage, one=one: storage.delete_snapshot(one.id))
+                self._ask(operator.methodcaller("delete_snapshot", one.id))
         return [f"{kind} {one.name}" for kind, ones in (("backup", backups), ("snapshot", snapshots)) for one in ones]
 
     # Volumes
@@ -147,4 +148,4 @@ def _whose(claim: Claim) -> dict[str, str]:
 
 def _is_for(volume: Any, restoration: Restoration) -> bool:
     wanted = {RESTORE: f"pending:{restoration.record.id}", **_whose(restoration.target)}
-    return wanted.items() <= volume.metadata.items()
+    return all(volume.metadata.get(key) == value for key, value in wanted.items())

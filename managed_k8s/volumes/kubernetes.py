@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import tenacity
 import urllib3.exceptions
 from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi, StorageV1Api
 from kubernetes.client.exceptions import ApiException
@@ -21,14 +22,33 @@ _MERGE = "application/merge-patch+json"
 _LOOK = 0.5
 
 
+# What an API server says that goes away while others take over; a run lasts for hours.
+_patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: isinstance(error, urllib3.exceptions.HTTPError) or _is_ill(error)),
+    stop=tenacity.stop_after_delay(120),
+    wait=tenacity.wait_fixed(2),
+    reraise=True,
+)
+
+
+def _is_ill(error: BaseException) -> bool:
+    return isinstance(error, ApiException) and (error.status == 429 or (error.status or 0) >= 500)
+
+
 @contextlib.contextmanager
 def connected(connect: Callable[[], ApiClient]) -> Iterator[Kubernetes]:
     """Give the cluster's API; turn what its client raises into a VolumeError."""
-    try:
+    with _explained():
         yield Kubernetes(connect())
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except (ApiException, urllib3.exceptions.HTTPError) as error:
-        said = (getattr(error, "body", None) or "") and f": {str(error.body)[:500]}"
-        raise VolumeError(f"the cluster's API: {reason(error)}{said}") from error
+        said = str(getattr(error, "body", None) or "")[:500]
+        raise VolumeError(f"the cluster's API says {reason(error)} {said}".strip()) from error
 
 
 class Kubernetes:
@@ -82,6 +102,7 @@ class Kubernetes:
 
     # Snapshots
 
+    @_patiently
     def snapshots(self) -> list[Object]:
         """Return the VolumeSnapshots that we made and that are there still."""
         selector = ",".join(f"{key}={value}" for key, value in MADE_BY_US.items())
@@ -91,11 +112,14 @@ class Kubernetes:
         return found
 
     def create_snapshot(self, item: Object) -> None:
-        """Make a VolumeSnapshot."""
-        self._custom.create_namespaced_custom_object(
-            **_SNAPSHOTS, namespace=item["metadata"]["namespace"], plural="volumesnapshots", body=item
-        )
+        """Make a VolumeSnapshot. Raises VolumeError."""
+        namespace = item["metadata"]["namespace"]
+        with _explained():
+            self._custom.create_namespaced_custom_object(
+                **_SNAPSHOTS, namespace=namespace, plural="volumesnapshots", body=item
+            )
 
+    @_patiently
     def delete_snapshot(self, item: Object) -> None:
         """Remove a VolumeSnapshot and what stands for it; the backup in Cinder stays."""
         names = {"namespace": item["metadata"]["namespace"], "name": item["metadata"]["name"]}

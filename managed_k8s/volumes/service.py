@@ -126,9 +126,14 @@ class VolumeBackups:
         """Return the backups that were made, all begun at once; add why to `failed` of each that was not."""
         begun = float(int(time.time()))
         end = time.monotonic() + 60 * self.settings["timeout_minutes"]
-        pending = {objects.snapshot_name(claim, begun): claim for claim in claims}
+        pending: dict[str, Claim] = {}
         for claim in claims:
-            kubernetes.create_snapshot(objects.snapshot(claim, begun))
+            try:
+                kubernetes.create_snapshot(objects.snapshot(claim, begun))
+            except VolumeError as error:
+                failed[claim.path] = str(error)
+            else:
+                pending[objects.snapshot_name(claim, begun)] = claim
         made: list[Record] = []
         ill: dict[str, float] = {}
         while pending:
@@ -137,7 +142,7 @@ class VolumeBackups:
             backups = {one.metadata.get(cinder.SNAPSHOT): one for one in self.cinder.backups()}
             for name, claim in list(pending.items()):
                 snapshot, backup = snapshots.get(name), backups.get(name)
-                if _is_complete(snapshot, backup):
+                if backup is not None and _is_complete(snapshot, backup):
                     self.cinder.mark(backup, record.metadata(claim, begun, reason))
                     made.append(Record(backup.id, begun, claim, backup.size, reason))
                 elif why := _failure(snapshot, backup, ill.setdefault(name, time.monotonic()), end):
@@ -247,7 +252,7 @@ def _record(kept: Mapping[str, Any]) -> Record:
 
 def _is_complete(snapshot: objects.Object | None, backup: Any) -> bool:
     ready = snapshot is not None and bool((snapshot.get("status") or {}).get("readyToUse"))
-    return ready and backup is not None and backup.status == "available"
+    return ready and bool(backup.status == "available")
 
 
 def _error(snapshot: objects.Object | None) -> str:

@@ -189,7 +189,7 @@ def start_backup(running, *, when):
         cwd=running.root, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
-    eventually(lambda: process.poll() is not None or _has_arrived(arriving, when), 60)
+    eventually(lambda: process.poll() is not None or _has_arrived(arriving, when), 150)
     assert process.poll() is None, process.communicate()
     return process
 

@@ -132,9 +132,9 @@ class SaltJobs:
             if time.monotonic() < ask:
                 continue
             running = self.ask([minion], "saltutil.find_job", jid, limit=_ANSWER)
+            ask = time.monotonic() + _ASK
             silent = 0 if running.get(minion, _SILENT).value else silent + 1
             # Once may be the moment between the job's end and its answer.
-            ask = time.monotonic() + (_GRACE if silent else _ASK)
             if silent == 2:
                 why = "does not run it any more" if minion in running else "went silent"
                 raise JobError(f"{minion}: {function}: the minion {why}; its answer was lost")

@@ -5,6 +5,7 @@ What is sent goes over the minion's own encrypted channel, into a folder that th
 and this backup. Nothing stays here, and nothing here can read what was sent before.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -61,23 +62,27 @@ def send(ticket):
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.backup``
     """
+    # What runs or was killed here, nobody waits for any more: the Salt master asks for one at a time.
     shutil.rmtree(_WORK, ignore_errors=True)
-    _WORK.mkdir(mode=0o700)
+    folder = _WORK / ticket
+    folder.mkdir(mode=0o700, parents=True)
     try:
-        snapshot = _WORK / _DATABASE
+        snapshot = folder / _DATABASE
         manifest = _snapshot(snapshot, ticket)
-        archive = _WORK / _ARCHIVE
+        archive = folder / _ARCHIVE
         _pack(archive, manifest)
         _push(archive, ticket)
         _push(snapshot, ticket)
         return manifest
     finally:
-        shutil.rmtree(_WORK, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _WORK.rmdir()
 
 
 def _snapshot(file, ticket):
     about = member()
-    if shutil.disk_usage(_WORK).free < about["size"] + _RESERVE:
+    if shutil.disk_usage(file.parent).free < about["size"] + _RESERVE:
         raise CommandExecutionError(f"{_WORK}: no room for a snapshot of {about['size'] >> 20} MB; free space there")
     _etcdctl("put", _CANARY, ticket)
     _etcdctl("snapshot", "save", str(file))
@@ -118,6 +123,8 @@ def _push(file, ticket):
     """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
     with salt.channel.client.ReqChannel.factory(dict(__opts__)) as channel, file.open("rb") as source:
         while piece := source.read(_PIECE):
+            if not file.exists():
+                raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
             load = {
                 "cmd": "_file_recv",
                 "id": __opts__["id"],

@@ -24,6 +24,7 @@ from managed_k8s.history import History
 from managed_k8s.insight import screen
 from managed_k8s.insight import verbs as insight
 from managed_k8s.store import Store
+from managed_k8s.volumes import verbs as volumes
 
 # What else is imported is no verb: the loader would take every function in here for one.
 _escape = rich.markup.escape
@@ -192,7 +193,7 @@ def reconcile(cluster=None, yes=False):
         _print(
             "These servers are not in cluster.map. They will be drained and removed for good:", *_bullets(sorted(gone))
         )
-        if not yes and not _agreed(name):
+        if not yes and not _agreed("reconcile", f"remove servers of {name}"):
             _print("They stay.")
             gone = {}
     data = verbs.reconcile(__opts__, name, gone)
@@ -206,10 +207,10 @@ def reconcile(cluster=None, yes=False):
     return data, data["ready"]
 
 
-def _agreed(name):
+def _agreed(function, what):
     if not (_for_people() and sys.stdin.isatty()):
-        raise verbs.VerbError(f"reconcile: nobody can be asked here; say yes=True to remove servers of {name}")
-    return input("Type yes to remove them: ").strip() == "yes"
+        raise verbs.VerbError(f"{function}: nobody can be asked here; say yes=True to {what}")
+    return input(f"Type yes to {what}: ").strip() == "yes"
 
 
 @_face
@@ -298,8 +299,10 @@ def sweep():
     data = verbs.sweep(__opts__)
     data["backups"] = backing_up.sweep(__opts__)["clusters"]
     data["metrics"] = insight.sweep(__opts__)["clusters"]
+    data["volumes"] = volumes.sweep(__opts__)["clusters"]
     _print(f"Looking at: {', '.join(data['clusters']) or 'none'}.")
     _print(f"Backups of: {', '.join(data['backups']) or 'none'}.")
+    _print(f"Backups of the volumes of: {', '.join(data['volumes']) or 'none'}.")
     return data, True
 
 
@@ -475,6 +478,56 @@ def backup_verify(cluster=None, backup=None):
     tried = backing_up.verify(__opts__, cluster, backup)
     _print(f"{tried.name} is good: a scratch etcd has its {tried.count} keys at revision {tried.revision}.")
     return dataclasses.asdict(tried), True
+
+
+@_face
+def volume_backup(cluster=None, reason="asked for"):
+    """
+    Back up the volumes of all claims with the label managed-k8s/backup=true now.
+
+    CLI Example: ``salt-run managed_k8s.volume_backup demo``
+    """
+    made = volumes.backup(__opts__, cluster, str(reason))
+    _print(*(f"{one.claim.path}: {one.name}, {one.size} GiB" for one in made))
+    _print(f"{len(made)} volumes were backed up." if made else "No claim has the label managed-k8s/backup=true.")
+    return {"backups": [dataclasses.asdict(one) | {"name": one.name} for one in made]}, True
+
+
+@_face
+def volume_backups(cluster=None):
+    """
+    List the backups of volumes, newest first; the exit code is 1 when something is wrong with them.
+
+    CLI Example: ``salt-run managed_k8s.volume_backups demo``
+    """
+    found, state = volumes.listing(__opts__, cluster)
+    table = Table("claim", "backup", "size", "why", "Cinder backup", "problem", box=None)
+    for one in found:
+        table.add_row(
+            one.claim.path, one.name, f"{one.size} GiB", _escape(one.reason), one.id, _escape(one.problem or "none")
+        )
+    _print(table, *_bullets(state["problems"]))
+    listed = [dataclasses.asdict(one) | {"name": one.name} for one in found]
+    return {"backups": listed, **state}, not state["problems"]
+
+
+@_face
+def restore_volume(cluster=None, pvc=None, namespace=None, backup=None, into=None, into_namespace=None, yes=False):
+    """
+    Bring volumes back from their backups, under their own names or beside them. Old volumes stay, without a claim.
+
+    pvc, namespace: whose; left out, all that have backups. backup: its name; left out, the newest good one of each.
+    into, into_namespace: name and namespace to restore to. yes: do not ask.
+
+    CLI Example: ``salt-run managed_k8s.restore_volume demo pvc=data namespace=shop into=data-before``
+    """
+    service, planned = volumes.plan(__opts__, cluster, pvc, namespace, backup, into, into_namespace)
+    _print("This will be restored:", *_bullets(map(str, planned)))
+    if not yes and not _agreed("restore_volume", f"restore {len(planned)} volumes"):
+        _print("Nothing was changed.")
+        return {"restored": []}, False
+    done = volumes.restore(service, planned, lambda words: _print(_escape(words)))
+    return {"restored": done}, True
 
 
 @_face

@@ -34,7 +34,7 @@ class History:
     def add(self, subject: str, what: str, reason: str, **more: Any) -> None:
         """Note and announce that something happened.
 
-        subject: a node, or `cluster` or `backup`. what: like `joined`. reason: a sentence without secrets.
+        subject: a node, `cluster`, `backup` or `volumes`. what: like `joined`. reason: a sentence without secrets.
         """
         data = {"id": self._store.cluster if naming.parse(subject) is None else subject, "reason": reason, **more}
         line = json.dumps({"time": round(time.time(), 2), "subject": subject, "what": what, **data}) + "\n"

@@ -18,6 +18,8 @@ from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.volumes.cinder import Cinder
+from managed_k8s.volumes.service import VolumeBackups
 
 # Seconds to wait for somebody else who works on a server.
 _LOCK_WAIT = 60
@@ -325,6 +327,22 @@ class Cluster:
             History(self.store, self.opts),
             lambda: etcd.programs(self.store, self.settings),
         )
+
+    @functools.cached_property
+    def volumes(self) -> VolumeBackups:
+        """The backups of its volumes."""
+        return VolumeBackups(
+            self.store,
+            self.settings,
+            Cinder(lambda: self.cloud.connection, self.name),
+            self._kubernetes,
+            History(self.store, self.opts),
+        )
+
+    def _kubernetes(self) -> Any:
+        from managed_k8s.volumes import kubernetes
+
+        return kubernetes.connected(self.kube.connect)
 
     def observer(self) -> observe.Observer:
         """Return what looks at it."""

@@ -28,6 +28,8 @@ from managed_k8s.plan import waiting as make_waiting
 from managed_k8s.reconcile import STATE
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
+from managed_k8s.volumes import service as volume_service
+from managed_k8s.volumes.restoring import VolumeError
 
 # A cluster that was as it should be is looked at again after this long without an event.
 SETTLED_LOOK = 300
@@ -51,7 +53,7 @@ def errors() -> tuple[type[Exception], ...]:
     return (
         VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError, OSError,
         openstack.exceptions.SDKException, kubernetes.config.ConfigException, salt.exceptions.SaltException,
-        *service.ERRORS,
+        *service.ERRORS, VolumeError,
     )  # fmt: skip
 
 
@@ -428,7 +430,12 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
     from managed_k8s.cloud.servers import listing
 
     # A reconciler that is at work would bring back what is removed; a backup would go on without a cluster.
-    with _alone(opts, found, say), service.lock(found.store), contextlib.ExitStack() as nobody_makes_any:
+    with (
+        _alone(opts, found, say),
+        service.lock(found.store),
+        volume_service.lock(found.store),
+        contextlib.ExitStack() as nobody_makes_any,
+    ):
         for node in found.nodes:
             nobody_makes_any.enter_context(locks.of_server(found.store, node.id).acquire(timeout=_LOCK_LIMIT))
         conn = found.cloud.any_project

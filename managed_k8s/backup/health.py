@@ -8,6 +8,7 @@ from typing import Any
 
 from managed_k8s.backup import schedule
 from managed_k8s.backup.record import Record
+from managed_k8s.backup.retention import Backup
 from managed_k8s.backup.schedule import Attempts
 
 # Seconds after a scheduled time before a backup counts as missed: it is made by the next sweep, and takes a while.
@@ -22,32 +23,37 @@ def problems(
     settings: `backup` of the cluster's. records: newest first. now: seconds since 1970.
     """
     return [
-        *_newest(settings, records, now),
-        *_attempts(settings, backups, now),
+        *newest(settings, records, now, "backup", "there is no good backup; take one: salt-run managed_k8s.backup"),
+        *attempts(settings, backups, now, "backup"),
         *_drills(settings, records, drills, now),
         *(f"{one.name} is not good: {one.problem}" for one in records if one.problem),
     ]
 
 
-def _newest(settings: Mapping[str, Any], records: Sequence[Record], now: float) -> list[str]:
+def newest(settings: Mapping[str, Any], records: Sequence[Backup], now: float, path: str, none: str) -> list[str]:
+    """Return what is wrong with the age of the newest good one.
+
+    settings: those at `path`. none: the sentence for when there is no good one.
+    """
     good = next((one for one in records if one.good), None)
     if good is None:
-        return ["there is no good backup; take one: salt-run managed_k8s.backup"]
+        return [none]
     minutes = (now - good.time) / 60
     if minutes > settings["max_age_minutes"]:
         return [
-            f"the newest good backup, {good.name}, is {minutes:.0f} minutes old; backup.max_age_minutes allows "
+            f"the newest good backup, {good.name}, is {minutes:.0f} minutes old; {path}.max_age_minutes allows "
             f"{settings['max_age_minutes']}"
         ]
     return []
 
 
-def _attempts(settings: Mapping[str, Any], backups: Attempts, now: float) -> list[str]:
-    if backups.failures:
-        return [f"the last backup failed, {backups.failures} times in a row now: {backups.why}"]
+def attempts(settings: Mapping[str, Any], made: Attempts, now: float, what: str) -> list[str]:
+    """Return what is wrong with how often they are made; what: a word for one of them."""
+    if made.failures:
+        return [f"the last {what} failed, {made.failures} times in a row now: {made.why}"]
     due = schedule.previous(settings["schedule"], now - GRACE)
-    if backups.done is not None and backups.done < due:
-        return [f"the backup of {_clock(due)} was missed: is the Salt master's schedule running?"]
+    if made.done is not None and made.done < due:
+        return [f"the {what} of {_clock(due)} was missed: is the Salt master's schedule running?"]
     return []
 
 

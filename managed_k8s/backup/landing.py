@@ -47,7 +47,8 @@ class Landing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # With what a backup that was killed had asked for, and what came of that until this one began.
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
     def await_configuration(self, sending: concurrent.futures.Future[Any]) -> Path:
         """Return the first file once it is whole: when the second one begins. Raises what ended the sending."""

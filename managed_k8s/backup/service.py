@@ -16,8 +16,9 @@ from typing import Any
 
 import filelock
 
-from managed_k8s import naming, wakeups
+from managed_k8s import wakeups
 from managed_k8s.backup import drill, health, landing, record, retention, schedule
+from managed_k8s.backup.attempt import attempting
 from managed_k8s.backup.etcd import EtcdError
 from managed_k8s.backup.member import Member, NoMemberError, choose
 from managed_k8s.backup.record import Record
@@ -25,6 +26,7 @@ from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.seal import Seal
 from managed_k8s.history import History
 from managed_k8s.jobs import Jobs
+from managed_k8s.removal_plan import is_master
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
@@ -114,7 +116,7 @@ class Backups:
 
         Raises BackupError, BorgError, JobError, NoMemberError. To be called while lock() is held.
         """
-        with self._attempt(BACKUPS, "made") as announce:
+        with attempting(self.store, self.history, BACKUPS, "backup", "made") as announce:
             made = self._take(reason, time.time())
             announce(
                 f"{made.name} on {made.member}, revision {made.revision}",
@@ -141,7 +143,7 @@ class Backups:
             return self._archive(place, sending, folder, Record(**_facts(member.name, sending, folder, reason, begun)))
 
     def _members(self) -> list[Member]:
-        names = [name for name in self.jobs.accepted(self.store.cluster) if _is_master(name)]
+        names = [name for name in self.jobs.accepted(self.store.cluster) if is_master(name)]
         answers = self.jobs.ask(names, "managed_k8s_backup.member", limit=_MEMBER_LIMIT)
         members = []
         for name in names:
@@ -236,7 +238,8 @@ class Backups:
         Raises BackupError when it is not good, BorgError when it cannot be asked. To be called while lock() is held.
         """
         chosen = self.find(name)
-        with self._attempt(DRILLS, "verified") as announce, self._scratch() as folder:
+        attempt = attempting(self.store, self.history, DRILLS, "backup", "verified")
+        with attempt as announce, self._scratch() as folder:
             problems = drill.run(self.repository, chosen, self.programs(), folder)
             self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})
             if problems:
@@ -270,34 +273,6 @@ class Backups:
     def attempts(self, what: str) -> schedule.Attempts:
         """Return what is on record about backups or drills."""
         return schedule.Attempts.of(self.store.read(what))
-
-    @contextlib.contextmanager
-    def _attempt(self, what: str, done: str) -> Iterator[Callable[..., None]]:
-        """Keep record of an attempt, and announce how it ended."""
-        begun = time.time()
-        attempts = self.attempts(what).beginning(begun)
-        self._keep(what, attempts)
-        said: dict[str, Any] = {"reason": ""}
-
-        def announce(reason: str, **more: Any) -> None:
-            said.update(more, reason=reason)
-
-        try:
-            yield announce
-        except Exception as error:
-            self._keep(what, attempts.failed(str(error).strip() or type(error).__name__))
-            self.history.add("backup", "failed", str(error).strip() or type(error).__name__, attempt=done)
-            raise
-        self._keep(what, attempts.succeeded())
-        self.history.add("backup", done, **said, seconds=round(time.time() - begun, 1))
-
-    def _keep(self, what: str, attempts: schedule.Attempts) -> None:
-        self.store.write(what, dataclasses.asdict(attempts))
-
-
-def _is_master(name: str) -> bool:
-    node = naming.parse(name)
-    return node is not None and node.role == naming.MASTER
 
 
 def _existing(path: Path) -> Path | None:

@@ -46,10 +46,11 @@ def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     found = Cluster(opts, choose(opts, cluster))
     ready = (found.store.read("state.json") or {}).get("ready")
     wrong = [] if ready else ["the cluster is not ready; see: salt-run managed_k8s.status"]
-    return {"cluster": found.name, "problems": [*wrong, *found.backups.state()["problems"]]}
+    backups = [*found.backups.state()["problems"], *found.volumes.state()["problems"]]
+    return {"cluster": found.name, "problems": [*wrong, *backups]}
 
 
-def _has_begun(store: Store, now: float) -> bool:
+def has_begun(store: Store, now: float) -> bool:
     """Tell whether there is a cluster to back up: one made, or being made for so long that it holds data."""
     if not (store.read("initialised.json") or {}).get("finished"):
         return False
@@ -62,7 +63,7 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     started = []
     for name in inputs.clusters(opts):
         store = Store.of(opts, name)
-        if not _has_begun(store, now):
+        if not has_begun(store, now):
             continue
         try:
             with service.lock(store).acquire(blocking=False):

@@ -81,7 +81,7 @@ def _backup(found: Cluster, now: float) -> Backup:
     return Backup(
         newest=newest.name if newest else None,
         time=newest.time if newest else None,
-        problems=tuple(backups.state()["problems"]),
+        problems=(*backups.state()["problems"], *found.volumes.state()["problems"]),
         following=schedule.following(settings["schedule"], now) if enabled else None,
         drill=schedule.following(settings["drill_schedule"], now) if enabled and backups.attempts(service.BACKUPS).done
         else None,

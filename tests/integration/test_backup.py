@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 
 import psutil
 import pytest
@@ -117,6 +116,7 @@ def node(running, programs, tmp_path_factory):
         shutil.copy(programs / name, store.path(f"etcd/0/{name}"))
     try:
         await_minion(running)
+        SaltJobs(running.opts).run(NODE, "saltutil.sync_modules", limit=60)
         made.fill(40)
         yield made
     finally:
@@ -151,8 +151,6 @@ def files(folder):
 
 
 def test_a_backup_is_made_and_proven(running, node):
-    jobs = SaltJobs(running.opts)
-    jobs.run(NODE, "saltutil.sync_modules", limit=60)
     data, code = verb(running, "backup")
     assert code == 0, data
     assert data["member"] == NODE
@@ -190,8 +188,13 @@ def start_backup(running, *, when):
         cwd=running.root, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
-    eventually(lambda: any(path.stat().st_size > when for path in arriving.rglob("etcd.db")), 60)
+    eventually(lambda: process.poll() is not None or _has_arrived(arriving, when), 150)
+    assert process.poll() is None, process.communicate()
     return process
+
+
+def _has_arrived(folder, size):
+    return any(path.stat().st_size > size for path in folder.rglob("etcd.db"))
 
 
 @pytest.mark.slow
@@ -237,7 +240,7 @@ def test_a_backup_that_is_killed_leaves_nothing_but_what_the_next_one_removes(ru
         one.kill()
     process.wait()
     assert names(running) == before
-    time.sleep(3)
+    # The node still sends; nobody waits for that.
     data, code = verb(running, "backup")
     assert code == 0, data
     arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"

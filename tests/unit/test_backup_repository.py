@@ -41,6 +41,18 @@ def write(repository, name, folder, content=b"database", comment='{"revision": 1
         pipe.write(content)
 
 
+def locked(repository):
+    """Return a borg that holds the repository's lock."""
+    with repository._passphrase() as handle:
+        holder = subprocess.Popen(
+            ["borg", "with-lock", repository.location, "sleep", "60"],
+            env=repository._environment(handle), pass_fds=[handle],
+        )  # fmt: skip
+    while not (repository.folder / "lock.exclusive").exists():
+        time.sleep(0.05)
+    return holder
+
+
 def end(process):
     children = psutil.Process(process.pid).children()
     process.kill()
@@ -102,15 +114,8 @@ def test_a_file_that_cannot_be_read_makes_no_archive(repository, folder):
 
 def test_a_locked_repository_is_said_to_be_and_works_again_after(repository, folder):
     repository.archives()
-    with repository._passphrase() as handle:
-        holder = subprocess.Popen(
-            ["borg", "with-lock", repository.location, "sleep", "60"],
-            env=repository._environment(handle), pass_fds=[handle],
-        )  # fmt: skip
+    holder = locked(repository)
     try:
-        lock = repository.folder / "lock.exclusive"
-        while not lock.exists():
-            time.sleep(0.05)
         with pytest.raises(BorgError, match="break-lock") as caught:
             write(repository, "one", folder)
         assert caught.value.kind == "LockTimeout"
@@ -122,14 +127,7 @@ def test_a_locked_repository_is_said_to_be_and_works_again_after(repository, fol
 
 def test_a_killed_borgs_lock_is_no_obstacle(repository, folder):
     repository.archives()
-    with repository._passphrase() as handle:
-        holder = subprocess.Popen(
-            ["borg", "with-lock", repository.location, "sleep", "60"],
-            env=repository._environment(handle), pass_fds=[handle],
-        )  # fmt: skip
-    while not (repository.folder / "lock.exclusive").exists():
-        time.sleep(0.05)
-    end(holder)
+    end(locked(repository))
     write(repository, "one", folder)
     assert names(repository) == ["one"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from managed_k8s.kube.addons import cloud_config, placement
 from managed_k8s.kube.addons.manifests import Images, Object, container, load, only, pod
+from managed_k8s.storage import BACKUP_CLASS, DRIVER
 
-DRIVER = "cinder.csi.openstack.org"
 _CONTROLLER = (
     "cinder-csi-plugin/csi-cinder-driver.yaml",
     "cinder-csi-plugin/cinder-csi-controllerplugin-rbac.yaml",
@@ -38,6 +38,8 @@ def objects(cluster: str, storage: Mapping[str, Any], manifests: Mapping[str, st
         _snapshot_class("cinder", {}, default=True),
         # A backup is a copy in the backup service, which outlives the volume and its storage.
         _snapshot_class("cinder-backup", {"type": "backup"}, default=False),
+        # What is made on schedule outlives its VolumeSnapshot too, and with that its namespace.
+        _snapshot_class(BACKUP_CLASS, {"type": "backup"}, default=False, deletion="Retain"),
     ]
 
 
@@ -101,14 +103,14 @@ def _storage_class(storage: Mapping[str, Any]) -> Object:
     }
 
 
-def _snapshot_class(name: str, parameters: dict[str, str], *, default: bool) -> Object:
+def _snapshot_class(name: str, parameters: dict[str, str], *, default: bool, deletion: str = "Delete") -> Object:
     annotations = {"snapshot.storage.kubernetes.io/is-default-class": str(default).lower()}
     return {
         "apiVersion": "snapshot.storage.k8s.io/v1",
         "kind": "VolumeSnapshotClass",
         "metadata": {"name": name, "annotations": annotations},
         "driver": DRIVER,
-        "deletionPolicy": "Delete",
+        "deletionPolicy": deletion,
         # Volumes in use can be snapshotted: a database does not stop for its backup.
         "parameters": {"force-create": "true", **parameters},
     }

@@ -1,0 +1,1 @@
+"""Backups of persistent volumes: real Cinder backups, made through VolumeSnapshots, known from Cinder alone."""

@@ -1,0 +1,75 @@
+"""What an operator can ask for about volumes' backups, as plain functions; the runner is their face."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import filelock
+
+from managed_k8s import inputs, wakeups
+from managed_k8s.backup.verbs import has_begun
+from managed_k8s.cluster_map import MapError
+from managed_k8s.live import Cluster
+from managed_k8s.settings import InvalidError
+from managed_k8s.store import Store
+from managed_k8s.verbs import choose
+from managed_k8s.volumes import service
+from managed_k8s.volumes.record import Record
+from managed_k8s.volumes.restoring import Restoration
+from managed_k8s.volumes.service import Say, VolumeBackups
+
+
+def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> list[Record]:
+    """Back the volumes up now; wait for those who are at it first. Raises what verbs.errors() lists."""
+    volumes = Cluster(opts, choose(opts, cluster)).volumes
+    with service.lock(volumes.store):
+        return volumes.take(reason)
+
+
+def listing(opts: Mapping[str, Any], cluster: str | None) -> tuple[list[Record], dict[str, Any]]:
+    """Return all backups, newest first, and what is wrong with them."""
+    volumes = Cluster(opts, choose(opts, cluster)).volumes
+    return volumes.records(), volumes.state()
+
+
+def plan(
+    opts: Mapping[str, Any],
+    cluster: str | None,
+    pvc: str | None,
+    namespace: str | None,
+    backup: str | None,
+    into: str | None,
+    into_namespace: str | None,
+) -> tuple[VolumeBackups, list[Restoration]]:
+    """Return what restore() is to do. Raises VolumeError with everything that is in the way."""
+    volumes = Cluster(opts, choose(opts, cluster)).volumes
+    return volumes, volumes.plan(pvc, namespace, backup, into, into_namespace)
+
+
+def restore(volumes: VolumeBackups, restorations: Sequence[Restoration], say: Say) -> list[dict[str, str]]:
+    """Do what plan() said; wait for a backup that is under way first."""
+    with service.lock(volumes.store):
+        return volumes.restore(restorations, say)
+
+
+def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
+    """Start the backups of volumes that are due, each cluster's in a process of its own."""
+    now = time.time() if now is None else now
+    started = []
+    for name in inputs.clusters(opts):
+        store = Store.of(opts, name)
+        if not has_begun(store, now):
+            continue
+        try:
+            with service.lock(store).acquire(blocking=False):
+                volumes = Cluster(opts, name).volumes
+                due = volumes.settings["enabled"] and volumes.is_due(now)
+        except (filelock.Timeout, InvalidError, MapError):
+            # They are being made or restored; or the settings are wrong, and the reconciler says so.
+            continue
+        if due:
+            wakeups.start(opts, store, "volumes")
+            started.append(name)
+    return {"clusters": started}

@@ -198,7 +198,8 @@ def facts():
     """Return what the reconciler needs to know about this server.
 
     revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
-    joined. etcd_data: whether there is a member. kubelet: whether it runs.
+    joined. etcd_data: whether there is a member. kubelet: whether it runs. boot: id of its present boot. certificates:
+    when they end.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
@@ -208,6 +209,8 @@ def facts():
         "kubeadm": _kubeadm_state(),
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
         "kubelet": _is_running("kubelet"),
+        "boot": __salt__["managed_k8s_upgrade.boot"](),
+        "certificates": __salt__["managed_k8s_upgrade.certificates"](),
     }
 
 

@@ -5,6 +5,7 @@ The Salt master says when: it sees to it that nothing runs on a node that may no
 touched.
 """
 
+import base64
 import contextlib
 import datetime
 import json
@@ -88,11 +89,14 @@ def control_plane(version, first=False):
     found = _run(kubeadm, "version", "--output=short", limit=60).strip().removeprefix("v")
     if found != version:
         raise CommandExecutionError(f"kubeadm is {found}, not {version}; salt/kubernetes/upcoming.sls brings it")
-    ignored = ",".join(__pillar__["managed_k8s"]["settings"]["kubernetes"]["ignore_preflight_errors"])
-    flags = [f"--ignore-preflight-errors={ignored}"] if ignored else []
     words = ["apply", f"v{version}", "--yes"] if first else ["node"]
-    _run(kubeadm, "upgrade", *words, *flags, limit=_LIMIT)
+    _run(kubeadm, "upgrade", *words, *_ignored(), limit=_LIMIT)
     return True
+
+
+def _ignored():
+    names = ",".join(__pillar__["managed_k8s"]["settings"]["kubernetes"]["ignore_preflight_errors"])
+    return [f"--ignore-preflight-errors={names}"] if names else []
 
 
 def kubelet(version):
@@ -105,7 +109,7 @@ def kubelet(version):
         raise CommandExecutionError(f"the kubelet that is installed is {found}, not {version}; apply the states first")
     # On masters it did so when their static pods were upgraded.
     if not (_MANIFESTS / "kube-apiserver.yaml").is_file():
-        _run(str(_PROGRAMS / "kubeadm"), "upgrade", "node", limit=_LIMIT)
+        _run(str(_PROGRAMS / "kubeadm"), "upgrade", "node", *_ignored(), limit=_LIMIT)
     _run("systemctl", "restart", "kubelet", limit=120)
     return True
 
@@ -182,8 +186,6 @@ def _end(text):
 
 def _embedded(path):
     """Return when the certificate inside of a kubeconfig ends."""
-    import base64
-
     if not path.is_file():
         return None
     found = _EMBEDDED.search(path.read_text())
@@ -260,9 +262,7 @@ def _run(*words, limit, env=None):
     """Run a program; raise its last lines, without what looks like a token or a key."""
     name = " ".join(word for word in (Path(words[0]).name, *words[1:3]) if not word.startswith("-"))
     try:
-        done = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=limit, env=env, check=False
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=limit, env=env, check=False)
     except subprocess.TimeoutExpired:
         raise CommandExecutionError(f"{name}: did not end within {limit} seconds") from None
     if done.returncode:

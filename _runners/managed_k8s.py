@@ -22,6 +22,7 @@ from managed_k8s import picture, verbs, ways
 from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
 from managed_k8s.store import Store
+from managed_k8s.upgrade import verbs as upgrading
 
 # What else is imported is no verb: the loader would take every function in here for one.
 _escape = rich.markup.escape
@@ -130,6 +131,7 @@ def status(cluster=None):
     CLI Example: ``salt-run managed_k8s.status demo``
     """
     data = verbs.status(__opts__, cluster)
+    data["certificates"] = upgrading.certificate_state(__opts__, data["cluster"])
     table = Table("name", "server", "minion", "converged", "Kubernetes", box=None)
     for node in data["nodes"]:
         table.add_row(
@@ -141,6 +143,7 @@ def status(cluster=None):
         ("Waiting for:", data["waiting"]),
         ("Failed:", [f"{step}: {why}" for step, why in data["failed"].items()]),
         ("Backups:", data["backup"]["problems"]),
+        ("Certificates:", data["certificates"]["problems"]),
     ):
         if sentences:
             _print(title, *_bullets(sentences))
@@ -448,6 +451,63 @@ def backup_verify(cluster=None, backup=None):
 
 
 @_face
+def upgrade(cluster=None, version=None, test=False):
+    """
+    Upgrade Kubernetes, one node after the other, in the background; a backup is taken first.
+
+    version: without it, what the settings say. test: only say whether it could begin.
+
+    CLI Example: ``salt-run managed_k8s.upgrade demo version=1.37.2``
+    """
+    wanted = None if version is None else str(version)
+    data = upgrading.upgrade(__opts__, cluster, wanted, bool(test), lambda words: _print(_escape(words)))
+    name, way = data["cluster"], f"from {data['from']} to {data['to']}"
+    if not data["begun"]:
+        _print(f"Nothing speaks against upgrading {name} {way}.")
+        return data, True
+    _print(
+        f"{name} is upgraded {way}; follow it: salt-run managed_k8s.wait {name}",
+        f"The backup from before: {data['backup']}; the way back: salt-run managed_k8s.rollback {name}",
+    )
+    if data["written"] != data["to"]:
+        _print(f"Write kubernetes.version: {data['to']} into pillar/clusters/{name}.sls, for whoever reads it.")
+    return data, True
+
+
+@_face
+def rollback(cluster=None):
+    """
+    Stop an upgrade, and say how to go back to the backup that was taken before it.
+
+    CLI Example: ``salt-run managed_k8s.rollback demo``
+    """
+    data = upgrading.rollback(__opts__, cluster)
+    _print(
+        f"{data['cluster']} is paused. {data['backup']} is from before the upgrade to {data['from']}: of {data['to']}.",
+        f"Everything that was written in the {data['lost_seconds'] // 60} minutes since then is lost by going back:",
+        *(f"  {command}" for command in data["next"]),
+        f"To go on with {data['from']} instead: {data['instead']}",
+    )
+    return data, True
+
+
+@_face
+def reboot(cluster=None, node=None, packages=False):
+    """
+    Drain and reboot a cluster's servers one after the other, in the background.
+
+    node: only this one. packages: upgrade Debian's packages before each reboot.
+
+    CLI Example: ``salt-run managed_k8s.reboot demo packages=True``
+    """
+    data = upgrading.reboot(__opts__, cluster, node, bool(packages))
+    _print(
+        f"To be rebooted: {', '.join(data['servers'])}; follow it: salt-run managed_k8s.wait {data['cluster']}",
+    )
+    return data, True
+
+
+@_face
 def check(cluster=None):
     """
     Say what is wrong with a cluster and its backups, for monitoring; the exit code is 1 when something is.
@@ -455,6 +515,7 @@ def check(cluster=None):
     CLI Example: ``salt-run managed_k8s.check demo``
     """
     data = backing_up.check(__opts__, cluster)
+    data["problems"] += upgrading.certificate_state(__opts__, data["cluster"])["problems"]
     _print(*(_bullets(data["problems"]) or [f"{data['cluster']} is well, and its backups are."]))
     return data, not data["problems"]
 

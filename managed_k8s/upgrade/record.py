@@ -24,7 +24,10 @@ class Record:
     # Upgrades
 
     def upgrade(self) -> dict[str, Any]:
-        """Return the last upgrade: `version`, `before`, `backup`, `written` (in the settings), `time`; empty if none."""
+        """Return the last upgrade; empty when there was none.
+
+        It has `version`, `before` (what ran), `backup` (its name), `written` (what the settings said), `time`.
+        """
         return dict(self._store.read(WANTED) or {})
 
     def ask(self, version: str, before: str, backup: str, written: str) -> None:

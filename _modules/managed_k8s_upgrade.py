@@ -178,7 +178,7 @@ def _first(times):
 def _end(text):
     """Return when the certificate in a text ends; the kubelet's files hold the key too."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, IndexError):
         pem = begin + text.split(begin, 1)[1].split(end, 1)[0] + end
         return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp()
     return None

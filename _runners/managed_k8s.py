@@ -483,9 +483,10 @@ def rollback(cluster=None):
     """
     data = upgrading.rollback(__opts__, cluster)
     _print(
-        f"{data['cluster']} is paused. {data['backup']} is from before the upgrade to {data['from']}: of {data['to']}.",
+        f"The upgrade of {data['cluster']} to {data['from']} does not go on. From before it, of {data['to']}: "
+        f"{data['backup']}.",
         f"Everything that was written in the {data['lost_seconds'] // 60} minutes since then is lost by going back:",
-        *(f"  {command}" for command in data["next"]),
+        f"  {data['next']}",
         f"To go on with {data['from']} instead: {data['instead']}",
     )
     return data, True

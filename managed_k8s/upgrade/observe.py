@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from managed_k8s import fleet, naming
 from managed_k8s.settings import Settings
@@ -45,8 +46,16 @@ def compose(
         },
         expiring=_expiring(ends, settings["maintenance"]["certificate_days"], now),
         batch=settings["maintenance"]["worker_batch"],
+        halted=_halted(store.cluster, record.upgrade()),
         notes=notes(store.cluster, written, running.config, record.upgrade()),
     )
+
+
+def _halted(cluster: str, upgrade: Mapping[str, Any]) -> str:
+    if not upgrade.get("halted"):
+        return ""
+    command = f"salt-run managed_k8s.upgrade {cluster} version={upgrade['version']}"
+    return f"a way back to {upgrade['before']} was asked for; to go on instead: {command}"
 
 
 def _expiring(ends: Mapping[str, certificates.Ends], margin: int, now: float) -> dict[str, int]:
@@ -65,7 +74,7 @@ def _expiring(ends: Mapping[str, certificates.Ends], margin: int, now: float) ->
     return found
 
 
-def notes(cluster: str, written: str, runs: str, upgrade: Mapping[str, str]) -> tuple[str, ...]:
+def notes(cluster: str, written: str, runs: str, upgrade: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is to be said of a settings file that names another version than the cluster runs.
 
     written: in the file. runs: what kubeadm noted. upgrade: the last one, as Record.upgrade() returns it.

@@ -63,7 +63,7 @@ class _Rolling:
         for node in sorted(due, key=lambda node: (node.id not in self._begun(UPGRADE), node)):
             step = f"{UPGRADE}:{node.id}"
             words = f"upgrade the control plane on {node.id} to {self.target}"
-            yield Step(step, UPGRADE, node.id, words, before, self._held(UPGRADE, node) or self._skew())
+            yield Step(step, UPGRADE, node.id, words, before, self._skew() or self._held(UPGRADE, node))
             before = (*before, step)
 
     def _is_control_plane_due(self, node: Node) -> bool:
@@ -73,6 +73,8 @@ class _Rolling:
         return bool(self.target and version) and is_older(version, self.target)
 
     def _skew(self) -> str:
+        if self.rollout.halted:
+            return self.rollout.halted
         config = self.versions.config
         if config and minor(self.target) > (minor(config)[0], minor(config)[1] + 1):
             return f"from {config} to {self.target} is more than one minor version: kubeadm takes one at a time"
@@ -96,7 +98,7 @@ class _Rolling:
         unknown = [master.id for master in self.masters if master.id not in self.versions.control_planes]
         if unknown or not self.versions.config:
             return f"it is not known what runs on {', '.join(unknown) or 'the masters'}"
-        return self._held(KUBELET, node)
+        return self.rollout.halted or self._held(KUBELET, node)
 
     def newer(self) -> list[str]:
         """Return a sentence for every node that is newer than the cluster: none is ever made older."""

@@ -26,7 +26,8 @@ class Record:
     def upgrade(self) -> dict[str, Any]:
         """Return the last upgrade; empty when there was none.
 
-        It has `version`, `before` (what ran), `backup` (its name), `written` (what the settings said), `time`.
+        It has `version`, `before` (what ran), `backup` (its name), `written` (what the settings said), `time`, and
+        `halted` when it is not to go on.
         """
         return dict(self._store.read(WANTED) or {})
 
@@ -37,6 +38,11 @@ class Record:
         """
         content = {"version": version, "before": before, "backup": backup, "written": written, "time": time.time()}
         self._store.write(WANTED, content)
+
+    def halt(self, halted: bool) -> None:
+        """Have the upgrade not go on, or go on after all."""
+        with self._changing(WANTED) as upgrade:
+            upgrade["halted"] = halted
 
     # Steps
 

@@ -30,7 +30,8 @@ class Rollout:
     target: the version that all is to have; empty when it is not known. begun: server -> kind of the step that was
     begun on it and did not end well yet. cordoned: nodes that were cordoned for such a step. maintenance: servers to
     reboot -> what for. expiring: masters whose certificates are to be renewed -> whole days that they are still good
-    for. batch: how many workers at once. notes: what an operator should know, in sentences.
+    for. batch: how many workers at once. halted: why no version is changed; empty when it may be. notes: what an
+    operator should know, in sentences.
     """
 
     target: str = ""
@@ -40,4 +41,5 @@ class Rollout:
     maintenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
     expiring: Mapping[str, int] = dataclasses.field(default_factory=dict)
     batch: int = 1
+    halted: str = ""
     notes: tuple[str, ...] = ()

@@ -9,7 +9,6 @@ from typing import Any
 from managed_k8s import access, mirror, naming, plan, settings
 from managed_k8s.backup import service
 from managed_k8s.history import History
-from managed_k8s.intent import Intent
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.live import Cluster
 from managed_k8s.naming import GATEWAY
@@ -48,6 +47,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
         record.ask(wanted, situation.runs, _backup(found, wanted), found.written["kubernetes"]["version"])
         History(found.store, opts).add("cluster", "upgrade_asked", f"from {situation.runs} to {wanted}")
     if not test:
+        record.halt(False)
         enqueue(opts, found.name, f"upgrade to {wanted}")
     return {
         "cluster": found.name,
@@ -114,17 +114,17 @@ def rollback(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     kept = found.backups.find(asked["backup"])
     if not kept.good:
         raise VerbError(f"{kept.name}, from before the upgrade, is not good: {kept.problem}; see managed_k8s.backups")
-    if not Intent(found.store).paused():
-        Intent(found.store).pause(f"to go back from {asked['version']} to {asked['before']}")
-        History(found.store, opts).add("cluster", "paused", f"a way back to {asked['before']} was asked for")
+    if not asked.get("halted"):
+        Record(found.store).halt(True)
+        History(found.store, opts).add("cluster", "upgrade_halted", f"a way back to {asked['before']} was asked for")
     return {
         "cluster": name,
         "from": asked["version"],
         "to": asked["before"],
         "backup": kept.name,
         "lost_seconds": round(time.time() - kept.time),
-        "next": [f"salt-run managed_k8s.restore {name} backup={kept.name}", f"salt-run managed_k8s.resume {name}"],
-        "instead": f"salt-run managed_k8s.resume {name}",
+        "next": f"salt-run managed_k8s.restore {name} backup={kept.name}",
+        "instead": f"salt-run managed_k8s.upgrade {name} version={asked['version']}",
     }
 
 

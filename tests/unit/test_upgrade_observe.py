@@ -51,6 +51,14 @@ def test_what_is_under_way(store):
     assert found.maintenance == {"demo-worker-1": "upgrade the packages of, and reboot,"}
 
 
+def test_who_goes_back_is_told_how_to_go_on(store):
+    Record(store).ask(NEW, OLD, "etcd-1", OLD)
+    Record(store).halt(True)
+    assert "salt-run managed_k8s.upgrade demo version=1.37.2" in compose(store).halted
+    Record(store).halt(False)
+    assert compose(store).halted == ""
+
+
 @pytest.mark.parametrize(
     ("written", "runs", "upgrade", "words"),
     [

@@ -167,6 +167,11 @@ def test_no_minor_version_is_skipped_whatever_is_on_record():
     assert "more than one minor version" in steps[0].held
 
 
+def test_an_upgrade_that_was_halted_changes_no_version():
+    steps = plan(DEMO, running(target=NEW, halted="a way back was asked for"))
+    assert {step.held for step in steps} == {"a way back was asked for"}
+
+
 def test_nothing_is_ever_made_older():
     observed = runs(running(), kubelets={"demo-worker-2": NEW})
     assert plan(DEMO, observed) == []

@@ -68,9 +68,11 @@ def test_everything_is_said_at_once():
     )  # fmt: skip
     text = "\n".join(found)
     for words in (
-        "not as it should be: demo-worker-2: has no server", "etcd is not whole", "demo-master-1 are still to be rebooted",
+        "not as it should be: demo-worker-2: has no server", "etcd is not whole",
+        "demo-master-1 are still to be rebooted",
         "artifacts.sha256 is of version 1.36.3", "kubelet 1.33.9 does not go with 1.37.2",
-        "demo-worker-1: has 1.0 GiB of disk free; the upgrade needs 4.0 GiB", "demo-worker-2: its minion did not answer",
+        "demo-worker-1: has 1.0 GiB of disk free; the upgrade needs 4.0 GiB",
+        "demo-worker-2: its minion did not answer",
         "flowcontrol.apiserver.k8s.io/v1beta3 flowschemas is in use",
     ):  # fmt: skip
         assert words in text

@@ -80,7 +80,7 @@ def notes(cluster: str, written: str, runs: str, upgrade: Mapping[str, Any]) -> 
     written: in the file. runs: what kubeadm noted. upgrade: the last one, as Record.upgrade() returns it.
     """
     wanted = max(filter(None, (runs, upgrade.get("version"))), key=versions.number, default="")
-    if not runs or written in (wanted, upgrade.get("written")):
+    if not (runs and written) or written in (wanted, upgrade.get("written")):
         return ()
     file = f"pillar/clusters/{cluster}.sls: kubernetes.version"
     if versions.is_older(written, wanted):

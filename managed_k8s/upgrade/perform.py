@@ -16,7 +16,7 @@ from managed_k8s.upgrade.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE
 from managed_k8s.upgrade.versions import is_older
 
 # Seconds that a step may take; pods have up to an hour to leave a node, by a setting.
-LIMITS = {UPGRADE: 2400, KUBELET: 6600, MAINTAIN: 9000, RENEW: 900}
+LIMITS = {UPGRADE: 2400, KUBELET: 6600, MAINTAIN: 9000, RENEW: 1500}
 # What a person does about a step that keeps failing.
 ADVICE = {
     UPGRADE: "see on the server: journalctl -u kubelet; /etc/kubernetes/tmp has kubeadm's copies of what was before. "

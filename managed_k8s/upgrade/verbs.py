@@ -163,8 +163,10 @@ def _reboot_problems(look: Look, there: list[str], node: str | None) -> list[str
         problems.append(f"an upgrade to {_under_way(look)} is under way; follow it: salt-run managed_k8s.wait")
     if look.observed.ready is None:
         problems.append("the Kubernetes API cannot be asked; see salt-run managed_k8s.status")
-    silent = [name for name in ([node] if node in there else there) if name not in look.observed.minions]
-    problems += [f"{name}: its minion does not answer" for name in silent]
+    minions = look.observed.minions
+    asked = [node] if node in there else there
+    silent = [name for name in asked if name not in minions or minions[name].boot is None]
+    problems += [f"{name}: its minion does not say since when the server runs" for name in silent]
     gateways = [name for name in there if (parsed := naming.parse(name)) and parsed.role == GATEWAY]
     if len(gateways) == 1 and node in (None, gateways[0]):
         problems.append(

@@ -138,7 +138,7 @@ def test_what_speaks_against_a_reboot(world):
     for words in (
         "an upgrade to 1.37.2 is under way",
         "API cannot be asked",
-        "demo-worker-1: its minion does not answer",
+        "demo-worker-1: its minion does not say",
     ):
         assert words in str(refused.value)
     with pytest.raises(VerbError, match="demo-worker-77 has no server"):

@@ -199,7 +199,7 @@ def facts():
 
     revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
     joined. etcd_data: whether there is a member. kubelet: whether it runs. virtual_ip: whether a gateway has the API's
-    address now; of others None.
+    address now; of others None. boot: id of its present boot. certificates: when they end.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
@@ -210,6 +210,8 @@ def facts():
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
         "kubelet": _is_running("kubelet"),
         "virtual_ip": _has_virtual_ip(),
+        "boot": __salt__["managed_k8s_upgrade.boot"](),
+        "certificates": __salt__["managed_k8s_upgrade.certificates"](),
     }
 
 

@@ -24,6 +24,7 @@ from managed_k8s.history import History
 from managed_k8s.insight import screen
 from managed_k8s.insight import verbs as insight
 from managed_k8s.store import Store
+from managed_k8s.upgrade import verbs as upgrading
 from managed_k8s.volumes import verbs as volumes
 
 # What else is imported is no verb: the loader would take every function in here for one.
@@ -528,6 +529,64 @@ def restore_volume(cluster=None, pvc=None, namespace=None, backup=None, into=Non
         return {"restored": []}, False
     done = volumes.restore(service, planned, lambda words: _print(_escape(words)))
     return {"restored": done}, True
+
+
+@_face
+def upgrade(cluster=None, version=None, test=False):
+    """
+    Upgrade Kubernetes, one node after the other, in the background; a backup is taken first.
+
+    version: without it, what the settings say. test: only say whether it could begin.
+
+    CLI Example: ``salt-run managed_k8s.upgrade demo version=1.37.2``
+    """
+    wanted = None if version is None else str(version)
+    data = upgrading.upgrade(__opts__, cluster, wanted, bool(test), lambda words: _print(_escape(words)))
+    name, way = data["cluster"], f"from {data['from']} to {data['to']}"
+    if not data["begun"]:
+        _print(f"Nothing speaks against upgrading {name} {way}.")
+        return data, True
+    _print(
+        f"{name} is upgraded {way}; follow it: salt-run managed_k8s.wait {name}",
+        f"The backup from before: {data['backup']}; the way back: salt-run managed_k8s.rollback {name}",
+    )
+    if data["written"] != data["to"]:
+        _print(f"Write kubernetes.version: {data['to']} into pillar/clusters/{name}.sls, for whoever reads it.")
+    return data, True
+
+
+@_face
+def rollback(cluster=None):
+    """
+    Stop an upgrade, and say how to go back to the backup that was taken before it.
+
+    CLI Example: ``salt-run managed_k8s.rollback demo``
+    """
+    data = upgrading.rollback(__opts__, cluster)
+    _print(
+        f"The upgrade of {data['cluster']} to {data['from']} does not go on. From before it, of {data['to']}: "
+        f"{data['backup']}.",
+        f"Everything that was written in the {data['lost_seconds'] // 60} minutes since then is lost by going back:",
+        f"  {data['next']}",
+        f"To go on with {data['from']} instead: {data['instead']}",
+    )
+    return data, True
+
+
+@_face
+def reboot(cluster=None, node=None, packages=False):
+    """
+    Drain and reboot a cluster's servers one after the other, in the background.
+
+    node: only this one. packages: upgrade Debian's packages before each reboot.
+
+    CLI Example: ``salt-run managed_k8s.reboot demo packages=True``
+    """
+    data = upgrading.reboot(__opts__, cluster, node, bool(packages))
+    _print(
+        f"To be rebooted: {', '.join(data['servers'])}; follow it: salt-run managed_k8s.wait {data['cluster']}",
+    )
+    return data, True
 
 
 @_face

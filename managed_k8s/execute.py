@@ -14,10 +14,11 @@ from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INIT, JOIN, RESOURCES, S
 from managed_k8s.observe import Cloud, Look
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.upgrade import perform, versions
 
 # Seconds that a step may take.
 LIMITS = {CONVERGE: 900, INIT: 700, ACCESS: 120, JOIN: 900, ADDONS: 600, RESOURCES: 180, SMOKE: 1200}
-LIMITS |= turnover.LIMITS
+LIMITS |= turnover.LIMITS | perform.LIMITS
 # What a person does about a step that keeps failing.
 ADVICE = {
     CONVERGE: "see the failed states: salt {node} state.apply test=True",
@@ -28,6 +29,7 @@ ADVICE = {
     RESOURCES: "is the disk of {node} full?",
     SMOKE: "run it and see each check: salt-run managed_k8s.smoke",
     **turnover.ADVICE,
+    **perform.ADVICE,
 }
 _TOKEN_SECONDS = 1800
 
@@ -36,7 +38,7 @@ class StepError(RuntimeError):
     """A step failed; the message says why."""
 
 
-class Kube(turnover.Kube, Protocol):
+class Kube(turnover.Kube, perform.Kube, Protocol):
     """What is done through the cluster's API."""
 
     def create_token(self, seconds: int) -> str:
@@ -84,6 +86,7 @@ class Executor:
             store, settings, cloud, jobs, kube, say,
         )  # fmt: skip
         self.turnover = turnover.Turnover(store, settings, cloud, jobs, kube, say)
+        self.rolling = perform.Rolling(store, settings, jobs, kube, say)
 
     def run(self, step: Step, look: Look) -> None:
         """Run a step.
@@ -99,6 +102,7 @@ class Executor:
             RESOURCES: self._resources,
             SMOKE: self._smoke,
             **self.turnover.actions(),
+            **self.rolling.actions(),
         }
         actions[step.kind](step.node, look)
 
@@ -112,6 +116,7 @@ class Executor:
         self.store.write("initialised.json", {"master": node, "finished": False})
         self.cloud.begin()
         self.jobs.run(node, "managed_k8s_node.init", limit=LIMITS[INIT])
+        versions.begin(self.store, self.settings["kubernetes"]["version"])
         self.store.write("initialised.json", {"master": node, "finished": True})
 
     def _await_idle(self, node: str) -> None:

@@ -12,7 +12,7 @@ from managed_k8s.model import Fleet, Member
 # On a Node: who cordoned it, and the server that nothing runs on any more.
 CORDONED, DRAINED = "managed-k8s/cordoned-by", "managed-k8s/drained"
 # Who cordons.
-REMOVAL, OPERATOR = "removal", "operator"
+REMOVAL, OPERATOR, MAINTENANCE = "removal", "operator", "maintenance"
 
 Servers = Mapping[str, Mapping[str, Any]]
 Nodes = Mapping[str, Mapping[str, Any]]

@@ -18,6 +18,7 @@ from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.upgrade import versions
 from managed_k8s.volumes.cinder import Cinder
 from managed_k8s.volumes.service import VolumeBackups
 
@@ -131,7 +132,7 @@ class LiveKube:
 
     def __init__(self, cluster: str, settings: Settings, store: Store, cloud: LiveCloud) -> None:
         self.cluster, self.settings, self.store, self.cloud = cluster, settings, store, cloud
-        self._addons: Any = None
+        self._addons: dict[str, Any] = {}
 
     def connect(self) -> Any:
         """Return a client; made anew each time, as kubeconfigs are replaced."""
@@ -161,6 +162,7 @@ class LiveKube:
     def _look(self, api: Any) -> observe.Kubernetes:
         from managed_k8s import observe_kubernetes
         from managed_k8s.kube import certificates
+        from managed_k8s.upgrade import kube as upgrading
 
         nodes = observe_kubernetes.nodes(api)
         servers = self.store.read("inventory.json") or {}
@@ -170,6 +172,7 @@ class LiveKube:
             etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
             nodes=nodes,
+            versions=upgrading.versions(api, nodes),
         )
 
     def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -189,14 +192,16 @@ class LiveKube:
         return credential is not None and not addons.missing(api, self._objects(credential))
 
     def _objects(self, credential: Mapping[str, Any]) -> Any:
-        """Return the add-ons' objects; the mirror is asked once a process."""
+        """Return the add-ons' objects of the version that the control plane has; the mirror is asked once for each."""
         from managed_k8s.kube import addons
 
-        if self._addons is None:
-            found = mirror.artifacts(self.store, self.settings)
+        settings = versions.of_addons(self.settings, self.store)
+        version = settings["kubernetes"]["version"]
+        if version not in self._addons:
+            found = mirror.artifacts(self.store, settings)
             cloud = addons.CloudAccess.of(self.cluster, credential)
-            self._addons = addons.objects(self.settings, found["versions"], addons.fetch(found), cloud)
-        return self._addons
+            self._addons[version] = addons.objects(settings, found["versions"], addons.fetch(found), cloud)
+        return self._addons[version]
 
     # Acting
 
@@ -249,6 +254,24 @@ class LiveKube:
 
         drain.uncordon(self.connect(), node, fleet.REMOVAL)
 
+    def empty(self, node: str, limit: float, say: Callable[[str], None]) -> None:
+        """Cordon a node for its maintenance, and have its pods leave, by force after a time."""
+        from managed_k8s.upgrade import kube
+
+        kube.empty(self.connect(), node, limit, say)
+
+    def fill(self, node: str) -> None:
+        """Undo that cordon."""
+        from managed_k8s.upgrade import kube
+
+        kube.fill(self.connect(), node)
+
+    def await_node(self, node: str, wanted: Mapping[str, str], limit: float) -> None:
+        """Wait until a node is Ready and as it should be."""
+        from managed_k8s.upgrade import kube
+
+        kube.await_node(self.connect, node, wanted, limit)
+
     def delete_node(self, node: str) -> None:
         """Delete a Node; one that is not there is fine."""
         from managed_k8s.kube import drain
@@ -260,7 +283,7 @@ class LiveKube:
         from managed_k8s.cloud import credential
         from managed_k8s.kube import addons
 
-        self._addons = None
+        self._addons.clear()
         found = credential.ensure_application_credential(self.cloud.connection, self.store)
         addons.apply(self.connect(), self._objects(found), say)
 
@@ -291,9 +314,14 @@ class Cluster:
     name: str
 
     @functools.cached_property
-    def settings(self) -> Settings:
-        """The settings, with defaults. Raises InvalidError."""
+    def written(self) -> Settings:
+        """The settings as their file has them, with defaults. Raises InvalidError."""
         return inputs.checked(self.opts, self.name)
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings, with the version of Kubernetes that the cluster has or is upgraded to. Raises InvalidError."""
+        return versions.wanted(self.written, self.store)
 
     @functools.cached_property
     def store(self) -> Store:
@@ -347,7 +375,9 @@ class Cluster:
     def observer(self) -> observe.Observer:
         """Return what looks at it."""
         root: Path = checkout.root(self.opts)
-        return observe.Observer(self.store, self.settings, self.nodes, root, self.cloud, SaltJobs(self.opts), self.kube)
+        made = observe.Observer(self.store, self.settings, self.nodes, root, self.cloud, SaltJobs(self.opts), self.kube)
+        made.written = self.written["kubernetes"]["version"]
+        return made
 
     def reconciler(self) -> reconciling.Reconciler:
         """Return what brings it to what it should be."""

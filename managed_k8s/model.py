@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from managed_k8s.naming import Node
+from managed_k8s.upgrade.certificates import Ends
+from managed_k8s.upgrade.rollout import Rollout
 
 # Kinds of steps.
 CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
@@ -38,7 +40,8 @@ class Facts:
 
     revision: what it was converged to. prepared: what it was last ready for kubeadm with; it may be converging still.
     kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. virtual_ip: whether a gateway
-    has the API's address now; None when it does not say.
+    has the API's address now; None when it does not say. boot: id of its present boot. certificates: until when they
+    are good.
     """
 
     revision: str | None = None
@@ -46,6 +49,8 @@ class Facts:
     etcd_data: bool | None = None
     prepared: str | None = None
     virtual_ip: bool | None = None
+    boot: str | None = None
+    certificates: Ends = dataclasses.field(default_factory=Ends)
 
     @property
     def is_member(self) -> bool:
@@ -115,7 +120,8 @@ class Observed:
     marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
     access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
     cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
-    resources, smoke: digests they were last written and passed for. fleet: what comes and goes.
+    resources, smoke: digests they were last written and passed for. fleet: what comes and goes. rollout: what is rolled
+    through it.
     """
 
     servers: Mapping[str, str]
@@ -130,6 +136,7 @@ class Observed:
     resources: str | None = None
     smoke: str | None = None
     fleet: Fleet = Fleet()
+    rollout: Rollout = dataclasses.field(default_factory=Rollout)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from managed_k8s import checkout, inputs, mirror, naming
 from managed_k8s.naming import GATEWAY, MASTER, Node
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.upgrade import versions
 
 # Images that run on workers; everything that holds the cloud's credential runs on masters only.
 _WORKERS_IMAGES = {"coredns", "cinder-csi-plugin", "csi-node-driver-registrar", "flannel", "kube-proxy", "pause"}
@@ -32,14 +33,18 @@ def of(opts: Mapping[str, Any], minion_id: str) -> dict[str, Any]:
     node = naming.parse(minion_id)
     if node is None or node.cluster not in inputs.clusters(opts):
         return {}
-    settings = inputs.load(opts, node.cluster)
     store = Store.of(opts, node.cluster)
+    settings = versions.wanted(inputs.load(opts, node.cluster), store)
     content = public(node, settings, store, checkout.tree_digest(checkout.root(opts)))
     return content | {"secrets": _secrets(node, store)}
 
 
 def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str, Any]:
-    """Return everything but secrets; `revision` is a digest of it and of the states that it is for."""
+    """Return everything but secrets; `revision` is a digest of it and of the states that it is for.
+
+    The version of Kubernetes is the one whose turn it is on this node, whatever the settings say.
+    """
+    settings = versions.of_node(settings, store, node)
     inventory = store.read("inventory.json") or {}
     content = {
         "cluster": node.cluster,
@@ -52,6 +57,7 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
         "masters": _addresses(inventory, MASTER) if node.role == GATEWAY else {},
         "ca": store.read_text("ca.crt") if node.role == GATEWAY else None,
         **_artifacts(node, settings, store),
+        **_upcoming(node, settings, store),
     }
     return content | {"revision": checkout.digest([content, tree])}
 
@@ -87,6 +93,20 @@ def _artifacts(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
         "images": {"first": first, "later": later},
         "sandbox_image": pause,
     }
+
+
+def _upcoming(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
+    """Return what a node gets before it is its turn to be upgraded: that version's kubeadm and images."""
+    found = None if node.role == GATEWAY else versions.upcoming(settings, store)
+    if found is None:
+        return {} if node.role == GATEWAY else {"upcoming": None}
+    parts = _artifacts(node, found, store)
+    images = [*parts["images"]["first"], *parts["images"]["later"]]
+    sums = {
+        name: digest for name, digest in parts["artifacts"]["sums"].items() if not name.startswith(("bin/", "cni/"))
+    }
+    kubeadm = {"bin/kubeadm": parts["artifacts"]["sums"]["bin/kubeadm"]}
+    return {"upcoming": {"base": parts["artifacts"]["base"], "kubeadm": kubeadm, "images": images, "sums": sums}}
 
 
 def _name(image: Mapping[str, Any]) -> str:

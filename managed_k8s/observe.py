@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from managed_k8s.jobs import Answer, Jobs
 from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.upgrade import certificates
+from managed_k8s.upgrade import observe as upgrading
+from managed_k8s.upgrade.rollout import Rollout, Versions
 
 FACTS, MEMBERS = "managed_k8s_node.facts", "managed_k8s_node.etcd_members"
 _FACTS_LIMIT, _SYNC_LIMIT = 15, 60
@@ -25,13 +29,14 @@ class Kubernetes:
     """What the Kubernetes API says.
 
     ready: node -> whether it is Ready. etcd: whether every member is healthy. addons: whether they are as they should.
-    nodes: as observe_kubernetes.nodes() returns them.
+    nodes: as observe_kubernetes.nodes() returns them. versions: of Kubernetes, that run.
     """
 
     ready: Mapping[str, bool]
     etcd: bool
     addons: bool
     nodes: fleet.Nodes = dataclasses.field(default_factory=dict)
+    versions: Versions = dataclasses.field(default_factory=Versions)
 
 
 class Cloud(Protocol):
@@ -90,6 +95,8 @@ class Observer:
         self.store, self.settings, self.nodes, self.root = store, settings, tuple(sorted(nodes)), root
         self.cloud, self.jobs, self.api = cloud, jobs, api
         self.intent = Intent(store)
+        # Version of Kubernetes in the settings file, where `settings` has the one that counts.
+        self.written = ""
         # Whether etcd's members are asked for though no master comes or goes.
         self.asks_for_members = False
         self._facts: dict[str, Facts] = {}
@@ -166,8 +173,14 @@ class Observer:
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),
             fleet=self._fleet(servers, facts, kubernetes),
+            rollout=self._rollout(minions, kubernetes),
         )
         return Look(self._desired(servers), observed)
+
+    def _rollout(self, minions: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Rollout:
+        nodes, versions = (kubernetes.nodes, kubernetes.versions) if kubernetes else ({}, Versions())
+        ends = {name: facts.certificates for name, facts in minions.items()}
+        return upgrading.compose(self.store, self.settings, self.written, nodes, versions, ends, time.time())
 
     def _fleet(self, servers: Servers, facts: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Fleet:
         names = {node.id for node in self.nodes}
@@ -259,5 +272,7 @@ def _facts(answer: Answer) -> Facts:
         str(found.get("kubeadm", "none")),
         found.get("etcd_data"),
         found.get("prepared"),
-        found.get("virtual_ip"),
+        virtual_ip=found.get("virtual_ip"),
+        boot=found.get("boot"),
+        certificates=certificates.Ends.of(found.get("certificates")),
     )

@@ -18,7 +18,7 @@ def nodes(api: ApiClient) -> dict[str, dict[str, Any]]:
 
     State: `ready`, `role` (master or worker), `provider_id` or None, `address` or None (the internal one), `taints`
     (`key` or `key=value`, then `:effect`), `version` (of the kubelet, like 1.36.3), `unschedulable`, `cordoned_by` (us:
-    fleet.REMOVAL or OPERATOR, or None), `drained` (whether it was, for a removal).
+    fleet.REMOVAL, OPERATOR or MAINTENANCE, or None), `drained` (whether it was, for a removal).
     Raises ApiException.
     """
     return {item.metadata.name: _node(item) for item in CoreV1Api(api).list_node().items}

@@ -26,6 +26,7 @@ from managed_k8s.model import (
     Step,
 )
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.upgrade import plan as upgrade_plan
 
 
 def plan(desired: Desired, observed: Observed) -> list[Step]:
@@ -44,6 +45,7 @@ def waiting(desired: Desired, observed: Observed) -> list[str]:
         *planner.absent(),
         *planner.obstacles(),
         *removal_plan.sentences(desired, observed),
+        *upgrade_plan.sentences(desired, observed),
     ]
 
 
@@ -58,7 +60,7 @@ class _Planner:
         self.masters = [node for node in nodes if node.role == MASTER]
         self.stale = {
             node.id for node in self.connected if self._facts(node).revision != desired.revisions.get(node.id)
-        }
+        } - upgrade_plan.at_work(observed)
         self.initial = self._initial()
         self.removals = removal_plan.steps(desired, observed)
 
@@ -66,14 +68,17 @@ class _Planner:
         return self.observed.minions[node.id]
 
     def steps(self) -> list[Step]:
-        steps = [*self.removals, *self._converges()]
+        steps = [*self.removals, *self._converges(), *upgrade_plan.renewals(self.desired, self.observed)]
         if self.initial:
             steps.append(self._init(self.initial))
         steps += self._access()
         if self._will_answer():
             steps += self._joins(MASTER)
             steps += self._joins(WORKER)
-            steps += self._cluster_wide()
+            control_planes = upgrade_plan.control_planes(self.desired, self.observed, steps)
+            steps += control_planes
+            steps += self._cluster_wide(control_planes)
+            steps += upgrade_plan.servers(self.desired, self.observed, steps)
             steps += self._smoke(steps)
         return steps
 
@@ -207,8 +212,8 @@ class _Planner:
         # Whether a master is Ready depends on the pod network too, and a new one waits for that: etcd is what counts.
         return "" if self.observed.etcd else "not every master has a healthy etcd"
 
-    def _cluster_wide(self) -> Iterable[Step]:
-        needs = self._accessible()
+    def _cluster_wide(self, before: list[Step]) -> Iterable[Step]:
+        needs = (*self._accessible(), *(step.id for step in before))
         if not self.observed.addons:
             yield Step(ADDONS, ADDONS, "", "apply the add-ons: pod network, cloud controller, volumes, DNS", needs)
         first = next((node for node in self.connected if node.role == MASTER), None)

@@ -21,6 +21,7 @@ from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
 from managed_k8s.observe import Look
 from managed_k8s.plan import plan, waiting
 from managed_k8s.store import Store
+from managed_k8s.upgrade import perform, rollout
 
 # Seconds: to wait for what takes its time on its own before leaving it to the sweep; between looks while waiting;
 # between a wake-up and the look, as wake-ups come in crowds.
@@ -46,6 +47,7 @@ DONE = {
     model.REMOVE: "removed",
     model.CREATE: "created",
     model.UNCORDON: "uncordoned",
+    **perform.DONE,
 }
 
 
@@ -324,7 +326,7 @@ def _changes_control_plane(step: Step) -> bool:
     node = naming.parse(step.node)
     if step.kind in (INIT, LEAVE):
         return True
-    return step.kind in (JOIN, REMOVE) and node is not None and node.role == naming.MASTER
+    return step.kind in (JOIN, REMOVE, *rollout.KINDS) and node is not None and node.role == naming.MASTER
 
 
 def _words(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from managed_k8s.jobs import Jobs
 from managed_k8s.removal_plan import is_master
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
+from managed_k8s.upgrade.versions import WANTED
 
 # What was attempted, and what later checks found; in the cluster's store.
 BACKUPS, DRILLS = "backup.json", "drill.json"
@@ -222,6 +223,8 @@ class Backups:
         """Remove what the retention does not keep; return the names. Raises BorgError."""
         found = self.records()
         kept = retention.keep(found, self.settings["backup"]["retention"])
+        # The way back from an upgrade.
+        kept[(self.store.read(WANTED) or {}).get("backup", "")] = "before an upgrade"
         doomed = [one.name for one in found if one.name not in kept]
         if doomed:
             self.repository.delete(doomed)

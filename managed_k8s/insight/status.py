@@ -224,6 +224,7 @@ def _wrong(world: World, data: Data) -> Iterable[str]:
     yield from _wrong_versions(world)
     yield from (f"{_in_words(step)}: failed {why}" for step, why in data["failed"].items())
     yield from (f"backups: {problem}" for problem in world.backup.problems)
+    yield from world.renewals
     for certificate in world.certificates:
         yield from _wrong_certificate(certificate, world)
     last = world.state.get("time")

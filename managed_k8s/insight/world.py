@@ -74,7 +74,8 @@ class World:
     now: seconds since 1970. seconds: how long the looking took. version: of Kubernetes, as the settings want it.
     servers, nodes: as listing() and observe_kubernetes.nodes() return them. api: whether one answers. look: what is
     wanted and what is there, as the reconciler sees it. state, attempts: what the reconciler left. working: whether it
-    is at work. unknown: source -> why it said nothing; what it would have said is None then.
+    is at work. renewals: what is wrong with servers' certificates. unknown: source -> why it said nothing; what it
+    would have said is None then.
     """
 
     cluster: str
@@ -92,6 +93,7 @@ class World:
     look: Look | None = None
     certificates: tuple[Certificate, ...] = ()
     backup: Backup = Backup()
+    renewals: tuple[str, ...] = ()
     state: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     attempts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     working: bool = False

@@ -4,4 +4,5 @@ include:
   - kubernetes
   - kubernetes.prepared
   - container_runtime.images
+  - kubernetes.upcoming
   - common.done

@@ -16,8 +16,8 @@ from tests.e2e.checkout import Checkout, Cluster
 from tests.e2e.command_line import CHECKOUT, lab
 from tests.e2e.project import Account, Project, clean_up
 
-# These take away what the others work on.
-LAST = ("test_destroy", "test_lab_lifecycle")
+# These take away, or change for good, what the others work on.
+LAST = ("test_upgrade", "test_destroy", "test_lab_lifecycle")
 
 
 def pytest_configure(config):

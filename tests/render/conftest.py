@@ -42,9 +42,11 @@ class Case:
     changes: tuple[tuple[str, str, object], ...] = ()
     ca: str | None = None
     public: str | None = "203.0.113.9"
+    upcoming: str | None = None
 
     def __str__(self) -> str:
         words = [self.role, f"{self.masters}m{self.gateways}g", *("ca" for _ in [0] if self.ca)]
+        words += [f"to-{self.upcoming}"] if self.upcoming else []
         return "-".join([*words, *(f"{key}={value}" for _, key, value in self.changes)])
 
     def pillar(self) -> dict[str, Any]:
@@ -80,11 +82,23 @@ class Case:
                 "artifacts": {"base": "http://mirror.example/kubernetes/1.36.3", "sums": SUMS},
                 "images": {"first": [IMAGE], "later": []},
                 "sandbox_image": IMAGE["reference"],
+                "upcoming": self._upcoming(),
                 "secrets": {"join": None},
             }
         if self.role == naming.MASTER:
             found["secrets"]["encryption"] = "c2VjcmV0" * 4
         return {"managed_k8s": found}
+
+    def _upcoming(self) -> dict[str, Any] | None:
+        if self.upcoming is None:
+            return None
+        base = f"http://mirror.example/kubernetes/{self.upcoming}"
+        return {
+            "base": base,
+            "kubeadm": {"bin/kubeadm": "2" * 64},
+            "images": [IMAGE],
+            "sums": {IMAGE["archive"]: "3" * 64},
+        }
 
 
 ROLES = [Case(role) for role in naming.ROLES]
@@ -98,6 +112,8 @@ OTHERS = [
     Case(naming.MASTER, changes=(("kubernetes", "pod_security", "restricted"),)),
     Case(naming.WORKER, changes=(("container_runtime", "cgroup_driver", "cgroupfs"),)),
     Case(naming.WORKER, changes=(("artifacts", "debian", False),)),
+    Case(naming.MASTER, upcoming="1.37.2"),
+    Case(naming.WORKER, upcoming="1.37.2"),
 ]
 CASES = [*ROLES, *GATEWAYS, *OTHERS]
 

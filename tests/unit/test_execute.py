@@ -16,7 +16,7 @@ LOOK = Look(
     Desired("demo", (), {}, "resources", "smoke"),
     Observed({}, MEMBERS, ready={"demo-master-1": False, "demo-master-3": True}),
 )
-SETTINGS = {"openstack": {"virtual_ip": "10.30.0.5"}}
+SETTINGS = {"openstack": {"virtual_ip": "10.30.0.5"}, "kubernetes": {"version": "1.36.3"}}
 
 
 class Jobs:
@@ -95,6 +95,8 @@ def test_init_is_on_record_before_it_begins(store):
     made.jobs.answers["init"] = {"changed": True}
     run(made, model.INIT, "demo-master-1")
     assert marker(store, begun=True) == Marker("demo-master-1", finished=True)
+    # From here on the settings change no node's version.
+    assert store.read("versions.json")["config"] == "1.36.3"
 
 
 def test_no_init_that_the_cloud_does_not_know_of(store):

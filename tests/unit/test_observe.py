@@ -71,7 +71,8 @@ def store(tmp_path):
 def observer(store, parts, monkeypatch):
     monkeypatch.setattr(observe.Observer, "_desired", lambda self, servers: None)
     nodes = [node for name in MASTERS if (node := naming.parse(name))]
-    return observe.Observer(store, {}, nodes, None, parts, parts, parts)
+    maintenance = {"worker_batch": 1, "certificate_days": 30}
+    return observe.Observer(store, {"maintenance": maintenance}, nodes, None, parts, parts, parts)
 
 
 def asked(parts, function):

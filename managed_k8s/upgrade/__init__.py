@@ -1,0 +1,1 @@
+"""Changing a running cluster node after node: Kubernetes' version, certificates, packages and reboots."""

@@ -1,0 +1,45 @@
+"""What is rolled through a cluster, and how far it is: plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+# Kinds of steps: a master's control plane; a node's kubelet; a server's packages and reboot; a master's certificates.
+UPGRADE, KUBELET, MAINTAIN, RENEW = "upgrade", "kubelet", "maintain", "renew"
+KINDS = (UPGRADE, KUBELET, MAINTAIN, RENEW)
+
+
+@dataclasses.dataclass(frozen=True)
+class Versions:
+    """Versions of Kubernetes that run, as the API tells them.
+
+    config: of the cluster, in kubeadm's ConfigMap; empty when that cannot be read. control_planes: master -> the oldest
+    of its static pods. kubelets: node -> version.
+    """
+
+    config: str = ""
+    control_planes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    kubelets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """What is to be rolled through the cluster.
+
+    target: the version that all is to have; empty when it is not known. begun: server -> kind of the step that was
+    begun on it and did not end well yet. cordoned: nodes that were cordoned for such a step. maintenance: servers to
+    reboot -> what for. expiring: masters whose certificates are to be renewed -> whole days that they are still good
+    for. batch: how many workers at once. halted: why no version is changed; empty when it may be. notes: what an
+    operator should know, in sentences.
+    """
+
+    target: str = ""
+    versions: Versions = Versions()
+    begun: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cordoned: frozenset[str] = frozenset()
+    maintenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    expiring: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    batch: int = 1
+    halted: str = ""
+    notes: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from managed_k8s import mirror
 from managed_k8s.backup.record import Record as Backup
 from managed_k8s.jobs import Answer
 from managed_k8s.model import Facts
@@ -49,7 +50,7 @@ def world(tmp_path, monkeypatch) -> Any:
     monkeypatch.setattr(verbs, "enqueue", lambda opts, name, reason: made.woken.append(reason))
     jobs = SimpleNamespace(ask=lambda names, *_, **__: dict.fromkeys(names, made.answers))
     monkeypatch.setattr(verbs, "SaltJobs", lambda opts: jobs)
-    monkeypatch.setattr(verbs.mirror, "artifacts", lambda store, settings: made.offered)
+    monkeypatch.setattr(mirror, "artifacts", lambda store, settings: made.offered)
     monkeypatch.setattr(preflight, "lacking", lambda found: [])
     monkeypatch.setattr(preflight, "missing", lambda found: [])
     monkeypatch.setattr(verbs, "History", lambda store, opts: SimpleNamespace(add=lambda *_, **__: None))

@@ -80,3 +80,14 @@ def test_programs_come_with_their_digests(of, role):
         for name, digest in (arguments.get("files") or {}).items()
     }
     assert {"bin/kubelet", "bin/kubeadm", "bin/containerd", "bin/runc", "cni/flannel"} == files.keys()
+
+
+@pytest.mark.parametrize("role", ["master", "worker"])
+def test_what_is_to_come_is_put_beside_what_runs(of, role):
+    """Of the version to come kubeadm and images alone, and kubeadm where nobody takes it for the one that runs."""
+    states = list(declarations(of(role, upcoming="1.37.2").states()))
+    new = {identity: arguments for identity, _, arguments in states if "1.37.2" in str(arguments.get("base", ""))}
+    assert len(new) == 2
+    (files,) = [arguments for arguments in new.values() if "files" in arguments]
+    assert (set(files["files"]), files["folder"]) == ({"bin/kubeadm"}, "/usr/local/lib/managed-k8s/upcoming")
+    assert not [identity for identity, _, _ in declarations(of(role).states()) if "to come" in identity]

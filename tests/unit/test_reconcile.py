@@ -14,6 +14,7 @@ from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed, Step
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.observe import Look
 from managed_k8s.store import Store
+from managed_k8s.upgrade import rollout
 
 NODES = (Node("demo", GATEWAY, 1), *(Node("demo", MASTER, n) for n in (1, 2, 3)), Node("demo", WORKER, 1))
 DESIRED = Desired("demo", NODES, {node.id: "current" for node in NODES}, "resources", "smoke")
@@ -324,7 +325,7 @@ def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, 
 
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
-    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
+    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON, *rollout.KINDS}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):
         assert set(table) == kinds
 

@@ -31,7 +31,7 @@ from managed_k8s.intent import Intent
 from managed_k8s.live import Cluster
 from managed_k8s.model import Member
 from managed_k8s.reconcile import STATE
-from managed_k8s.upgrade import verbs as upgrading
+from managed_k8s.upgrade import certificates as renewals
 
 # Seconds that somebody who looks waits for the cloud, or for Kubernetes.
 PATIENCE = 20
@@ -69,7 +69,9 @@ def _kept(found: Cluster) -> dict[str, Any]:
         "attempts": found.store.read("attempts.json") or {},
         "working": wakeups.is_held(found.store),
         "paused": Intent(found.store).paused(),
-        "renewals": tuple(upgrading.certificate_state(found.opts, found.name)["problems"]),
+        "renewals": tuple(
+            renewals.problems(found.store, found.settings["maintenance"]["certificate_days"], time.time())
+        ),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import Any
 
 from managed_k8s.store import Store
 
@@ -45,15 +44,13 @@ def remember(store: Store, ends: Mapping[str, Ends]) -> None:
         store.write(_KEPT, told)
 
 
-def state(store: Store, margin: int, now: float) -> dict[str, Any]:
-    """Return what is known of a cluster's certificates, from what is on record.
+def problems(store: Store, margin: int, now: float) -> list[str]:
+    """Return sentences about what should have been renewed by now, and about authorities that end soon.
 
-    margin: days before their end at which masters' certificates are renewed. The answer has `first_end` (day, or None)
-    and `problems`: sentences about what should have been renewed by now, and about authorities that end soon.
+    margin: days before their end at which masters' certificates are renewed.
     """
     ends = {name: Ends(**told) for name, told in (store.read(_KEPT) or {}).items()}
-    times = [time for end in ends.values() for time in (end.control_plane, end.kubelet) if time is not None]
-    problems = [
+    found = [
         sentence
         for name, end in ends.items()
         for sentence in (
@@ -67,8 +64,8 @@ def state(store: Store, margin: int, now: float) -> dict[str, Any]:
     authorities = [end.authority for end in ends.values() if end.authority is not None]
     if authorities:
         way = "docs/certificates.md says how they are exchanged"
-        problems.append(_problem(store.cluster, "certificate authorities", min(authorities), _AUTHORITY, now, way))
-    return {"first_end": _day(min(times)) if times else None, "problems": [text for text in problems if text]}
+        found.append(_problem(store.cluster, "certificate authorities", min(authorities), _AUTHORITY, now, way))
+    return [text for text in found if text]
 
 
 def _problem(name: str, what: str, end: float | None, margin: int, now: float, way: str) -> str:

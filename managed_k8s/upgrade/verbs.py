@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from managed_k8s import access, mirror, naming, plan, settings
+from managed_k8s import mirror, naming, plan, settings
 from managed_k8s.backup import service
 from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.live import Cluster
 from managed_k8s.naming import GATEWAY
 from managed_k8s.observe import Look
-from managed_k8s.store import Store
-from managed_k8s.upgrade import certificates, preflight, versions
+from managed_k8s.upgrade import preflight, versions
 from managed_k8s.upgrade.record import Record
 from managed_k8s.verbs import VerbError, choose, enqueue
 
@@ -173,12 +172,3 @@ def _reboot_problems(look: Look, there: list[str], node: str | None) -> list[str
             f"{gateways[0]} is the only gateway: nobody would reach the API meanwhile; add another one to cluster.map"
         )
     return problems
-
-
-def certificate_state(opts: Mapping[str, Any], cluster: str) -> dict[str, Any]:
-    """Return when the first certificate of a cluster ends and what is wrong, from what is on record."""
-    found = Cluster(opts, cluster)
-    known = certificates.state(Store.of(opts, cluster), found.written["maintenance"]["certificate_days"], time.time())
-    if access.kubeconfig(found.store).exists() and not access.is_good(found.store):
-        known["problems"].append("the Salt master's kubeconfig ends within weeks; see salt-run managed_k8s.plan")
-    return known

@@ -124,7 +124,7 @@ def cluster(tmp_path, monkeypatch, authority, want=DEMO):
     backups = Backups({}, store, Store(tmp_path, "demo", "vault"), found, nobody, nobody, nobody)
     made: Any = SimpleNamespace(
         name="demo", store=store, settings=found, nodes=list(want.nodes), backups=backups, parts=parts,
-        kube=SimpleNamespace(connect=lambda: None),
+        kube=SimpleNamespace(connect=lambda: None), volumes=SimpleNamespace(state=lambda: {"problems": []}),
         observer=lambda: observe.Observer(store, found, want.nodes, checkout.root(), parts, parts, parts),
     )  # fmt: skip
     return made

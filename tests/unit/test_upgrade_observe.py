@@ -100,15 +100,14 @@ def test_what_is_said_of_certificates(store):
             "demo-worker-1": Ends(kubelet=10 * DAY, authority=170 * DAY),
         },
     )
-    found = certificates.state(store, 30, now=0.0)
-    assert found["first_end"] == "1970-01-11"
-    assert [sentence.partition(";")[0] for sentence in found["problems"]] == [
+    found = certificates.problems(store, 30, now=0.0)
+    assert [sentence.partition(";")[0] for sentence in found] == [
         "demo-worker-1: the kubelet's certificate end on 1970-01-11",
         "demo: certificate authorities end on 1970-06-20",
     ]
-    late = certificates.state(store, 30, now=20 * DAY)["problems"]
+    late = certificates.problems(store, 30, now=20 * DAY)
     assert any("demo-master-1: certificates of the control plane end on 1970-02-10" in one for one in late)
-    assert certificates.state(Store(store.folder / "none", "demo"), 30, 0.0) == {"first_end": None, "problems": []}
+    assert certificates.problems(Store(store.folder / "none", "demo"), 30, 0.0) == []
 
 
 # The API

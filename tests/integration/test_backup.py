@@ -22,7 +22,7 @@ from managed_k8s.store import Store
 from tests.integration.conftest import BIN, ONE, Salt, eventually
 
 pytestmark = [
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.getuid() != 0, reason="mount namespaces need root"),
 ]
 NODE = f"{ONE}-master-2"

@@ -217,9 +217,11 @@ def test_a_claim_in_use_is_left_alone(volumes, cluster, storage):
     assert cluster.claims["shop/data"].handle == "volume-shop-data"
 
 
-def test_a_claim_that_came_after_the_plan_is_left_alone(volumes, cluster):
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_claim_that_came_after_the_plan_is_left_alone(volumes, cluster, there_before):
     volumes.take("asked for")
-    del cluster.claims["shop/data"]
+    if not there_before:
+        del cluster.claims["shop/data"]
     planned = volumes.plan("data", None, None, None, None)
     cluster.claims["shop/data"] = helpers.claim("data", uid="another")
     with pytest.raises(VolumeError, match="was made meanwhile"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from managed_k8s.healing.health import Health
 from managed_k8s.naming import Node
 
 # Kinds of steps.
@@ -37,13 +38,14 @@ class Facts:
     """What a connected minion says of its server.
 
     revision: what it was converged to. prepared: what it was last ready for kubeadm with; it may be converging still.
-    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say.
+    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. ailments: what does not work.
     """
 
     revision: str | None = None
     kubeadm: str = NONE
     etcd_data: bool | None = None
     prepared: str | None = None
+    ailments: tuple[str, ...] = ()
 
     @property
     def is_member(self) -> bool:
@@ -113,7 +115,7 @@ class Observed:
     marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
     access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
     cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
-    resources, smoke: digests they were last written and passed for. fleet: what comes and goes.
+    resources, smoke: digests they were last written and passed for. fleet: what comes and goes. health: who is ill.
     """
 
     servers: Mapping[str, str]
@@ -128,6 +130,7 @@ class Observed:
     resources: str | None = None
     smoke: str | None = None
     fleet: Fleet = Fleet()
+    health: Health = dataclasses.field(default_factory=Health)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import filelock
 
 from managed_k8s import execute, model, naming, progress, wakeups
+from managed_k8s.healing import health, record
 from managed_k8s.history import History
 from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
 from managed_k8s.observe import Look
@@ -46,6 +47,10 @@ DONE = {
     model.REMOVE: "removed",
     model.CREATE: "created",
     model.UNCORDON: "uncordoned",
+    health.RESTART: "services_restarted",
+    health.START: "started",
+    health.REBOOT: "rebooted",
+    health.REPLACE: "condemned",
 }
 
 
@@ -174,6 +179,7 @@ class Reconciler:
     def _note(self, look: Look, outcome: Outcome) -> None:
         """Keep what was seen for whoever reads along: nobody else has to ask the cloud for it."""
         before, now = self.store.read(STATE) or {}, time.time()
+        record.keep(self.store, self.history, look.observed.health)
         self._seen = {
             "time": now,
             **_stretch(before, outcome.ready, now),
@@ -324,7 +330,7 @@ def _changes_control_plane(step: Step) -> bool:
     node = naming.parse(step.node)
     if step.kind in (INIT, LEAVE):
         return True
-    return step.kind in (JOIN, REMOVE) and node is not None and node.role == naming.MASTER
+    return step.kind in (JOIN, REMOVE, health.REBOOT) and node is not None and node.role == naming.MASTER
 
 
 def _words(error: BaseException) -> str:

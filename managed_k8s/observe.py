@@ -193,7 +193,9 @@ class Observer:
         return composed(self._members(found, facts, nodes))
 
     def _doubts_etcd(self, servers: Servers, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> bool:
-        """Tell whether any source speaks ill of a master that is a node."""
+        """Tell whether any source speaks ill of a master of a cluster that worked once."""
+        if self.store.read("smoke.json") is None:
+            return False
         masters = [name for name, server in servers.items() if server["role"] == naming.MASTER and name in nodes]
         return any(name not in facts or facts[name].ailments or not nodes[name]["ready"] for name in masters)
 

@@ -40,6 +40,9 @@ class Doctor:
         servers: as listing() returns them. observed: the rest of the look. kubernetes: its nodes; None when it cannot
         be asked. smoke: whether the smoke test passed with the servers that there are.
         """
+        if observed.smoke is None:
+            # It is still being made: what does not work yet is not ill.
+            return Health()
         # Before the record is read: what is tried after this is not in it.
         now, fleet = time.time(), observed.fleet
         handled = fleet.condemned.keys() | fleet.busy | fleet.remains

@@ -86,7 +86,9 @@ def happened(demo, name, since):
     return [
         (entry["what"], round(entry["time"] - since))
         for entry in demo.history()
-        if entry["subject"] in (name, "cluster") and entry["time"] > since and entry["what"] not in ("begun", "progress")
+        if entry["subject"] in (name, "cluster")
+        and entry["time"] > since
+        and entry["what"] not in ("begun", "progress")
     ]
 
 

@@ -38,7 +38,7 @@ def on(conn: Connection, name: str) -> None:
     with explained():
         found = _existing(conn, name)
         if found.status == _OFF:
-            conn.compute.start_server(found.id)
+            persistently(lambda: conn.compute.start_server(found.id))
         _await_on(conn, found)
 
 
@@ -47,7 +47,7 @@ def cycle(conn: Connection, name: str) -> None:
     with explained():
         found = _existing(conn, name)
         try:
-            conn.compute.reboot_server(found.id, "HARD")
+            persistently(lambda: conn.compute.reboot_server(found.id, "HARD"))
         except openstack.exceptions.ConflictException as error:
             raise CloudError(f"server {name} is {found.status} and cannot be rebooted: {error}") from None
         # It is ACTIVE until Nova begins.

@@ -42,33 +42,30 @@ class Healing:
     def actions(self) -> dict[str, Callable[[str, Look], None]]:
         """Return what runs a step, by its kind."""
         return {
-            RESTART: self._noted(RESTART, self._restart),
-            START: self._noted(START, self._start),
-            REBOOT: self._noted(REBOOT, self._reboot),
-            REPLACE: self._noted(REPLACE, self._replace),
+            RESTART: self._restart,
+            START: lambda name, look: self._in_the_cloud(START, self.cloud.start, name),
+            REBOOT: lambda name, look: self._in_the_cloud(REBOOT, self.cloud.reboot, name),
+            REPLACE: self._replace,
         }
-
-    def _noted(self, what: str, action: Callable[[str, Look, str], None]) -> Callable[[str, Look], None]:
-        def act(name: str, look: Look) -> None:
-            server = self._server(name)
-            record.tried(self.store, name, server, what)
-            action(name, look, server)
-
-        return act
 
     def _server(self, name: str) -> str:
         return str((self.store.read("inventory.json") or {})[name]["id"])
 
-    def _restart(self, name: str, look: Look, server: str) -> None:
+    def _restart(self, name: str, look: Look) -> None:
+        record.tried(self.store, name, self._server(name), RESTART)
         self.jobs.run(name, "managed_k8s_node.revive", limit=LIMITS[RESTART])
 
-    def _start(self, name: str, look: Look, server: str) -> None:
-        self.cloud.start(name)
+    def _in_the_cloud(self, what: str, action: Callable[[str], None], name: str) -> None:
+        at = record.tried(self.store, name, self._server(name), what)
+        try:
+            action(name)
+        except Exception:
+            record.refused(self.store, name, at)
+            raise
 
-    def _reboot(self, name: str, look: Look, server: str) -> None:
-        self.cloud.reboot(name)
-
-    def _replace(self, name: str, look: Look, server: str) -> None:
+    def _replace(self, name: str, look: Look) -> None:
         """Have it removed and made anew; the next look plans how."""
+        server = self._server(name)
+        record.tried(self.store, name, server, REPLACE)
         why = next((patient.why for patient in look.observed.health.patients if patient.name == name), "it is ill")
         Intent(self.store).condemn({name: server}, why)

@@ -198,7 +198,9 @@ class _Judgement:
         return Patient(one.name, why, held=f"given up; to have it made anew: salt-run managed_k8s.replace {one.name}")
 
     def _remedy(self, one: Signs) -> str:
-        tried = [_RUNG[a["what"]] for a in self._tried(one.name) if a["server"] == one.server]
+        # What the cloud refused to do has not failed to help.
+        own = [a for a in self._tried(one.name) if a["server"] == one.server and not a.get("refused")]
+        tried = [_RUNG[a["what"]] for a in own]
         highest = max(tried, default=-1)
         return next((kind for kind in _ladder(one) if _RUNG[kind] > highest), "")
 
@@ -210,7 +212,7 @@ class _Judgement:
             # After each replacement that did not help, twice as long.
             replaced = sum(attempt["what"] == REPLACE for attempt in entry["tried"])
             due = entry["since"] + min(self.rules[one.role]["after_seconds"] * 2**replaced, _LONGEST)
-        if tried:
+        if tried and not tried[-1].get("refused"):
             due = max(due, tried[-1]["at"] + _SETTLE[tried[-1]["what"]])
         if due > self.now:
             return f"in {due - self.now:.0f} s, unless it is well by then"

@@ -504,6 +504,21 @@ def test_what_is_done_is_noted_first(store, kind, calls):
     assert Intent(store).condemned() == condemned
 
 
+def test_what_the_cloud_refuses_is_tried_again(store):
+    made: Any = Calls()
+    made.reboot = lambda name: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        actions.Healing(store, made, made).actions()[REBOOT]("demo-worker-1", Look(DEMO, healthy()))
+    (attempt,) = record.read(store)["servers"]["demo-worker-1"]["tried"]
+    assert attempt["refused"]
+    clinic = Clinic()
+    clinic.sick(dead("demo-worker-1"))
+    clinic.tries("demo-worker-1", REBOOT)
+    clinic.record["servers"]["demo-worker-1"]["tried"][0]["refused"] = True
+    (patient,) = clinic.look(dead("demo-worker-1"), after=5).patients
+    assert (patient.remedy, patient.held) == (REBOOT, "")
+
+
 def test_every_step_has_a_limit_and_advice():
     from managed_k8s import reconcile
 

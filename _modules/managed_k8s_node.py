@@ -198,8 +198,8 @@ def facts():
     """Return what the reconciler needs to know about this server.
 
     revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
-    joined. etcd_data: whether there is a member. kubelet: whether it runs. virtual_ip: whether a gateway has the API's
-    address now; of others None. boot: id of its present boot. certificates: when they end.
+    joined. etcd_data: whether there is a member. ailments: what does not work of what should. virtual_ip: whether a
+    gateway has the API's address now; of others None. boot: id of its present boot. certificates: when they end.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
@@ -208,7 +208,7 @@ def facts():
         "prepared": _read(_MANAGED / "prepared"),
         "kubeadm": _kubeadm_state(),
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
-        "kubelet": _is_running("kubelet"),
+        "ailments": ailments(),
         "virtual_ip": _has_virtual_ip(),
         "boot": __salt__["managed_k8s_upgrade.boot"](),
         "certificates": __salt__["managed_k8s_upgrade.certificates"](),
@@ -224,6 +224,59 @@ def _has_virtual_ip():
     return bool(done.stdout.strip()) if done.returncode == 0 else None
 
 
+# Services that a server is nothing without.
+_VITAL = {
+    "gateway": ["haproxy", "keepalived"],
+    "master": ["containerd", "kubelet"],
+    "worker": ["containerd", "kubelet"],
+}
+# Less of a disk than this share, and nothing can be written any more in a moment.
+_FREE = 0.01
+
+
+def ailments():
+    """Return what does not work on this server that should: names of services, ``etcd``, ``disk``.
+
+    A server that is still being made has none. The beacon of the same name fires when this changes.
+
+    CLI Example: ``salt 'demo-*' managed_k8s_node.ailments``
+    """
+    role = _pillar()["role"]
+    done = _read(_MANAGED / "revision") if role == "gateway" else _kubeadm_state() in ("initialised", "joined")
+    if not done:
+        return []
+    found = _dead(_VITAL[role])
+    if role == "master" and not _listens(2379):
+        found.append("etcd")
+    if any(usage.free < usage.total * _FREE for usage in map(shutil.disk_usage, ("/", "/var/lib"))):
+        found.append("disk")
+    return found
+
+
+def _dead(services):
+    done = subprocess.run(["systemctl", "is-active", *services], capture_output=True, text=True, check=False)
+    return [name for name, state in zip(services, done.stdout.split(), strict=False) if state not in _ALIVE]
+
+
+# One that is being restarted by systemd is `activating`, however often.
+_ALIVE = ("active", "reloading")
+
+
+def revive():
+    """Restart this server's vital services that do not run.
+
+    CLI Example: ``salt demo-worker-1 managed_k8s_node.revive``
+    """
+    dead = _dead(_VITAL[_pillar()["role"]])
+    for name in dead:
+        # One that systemd gave up on does not start otherwise.
+        subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
+        done = subprocess.run(["systemctl", "restart", name], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CommandExecutionError(f"{name} cannot be started: {done.stderr.strip()}")
+    return {"changed": dead}
+
+
 def _read(path):
     with contextlib.suppress(OSError):
         return path.read_text().strip() or None
@@ -237,11 +290,6 @@ def _kubeadm_state():
     if (_KUBERNETES / "manifests" / "kube-apiserver.yaml").is_file() or (_ETCD_DATA / "member").is_dir():
         return "joined" if joined and (_MANAGED / "joined").is_file() else "partial"
     return "joined" if joined and (_MANAGED / "joined").is_file() else "partial" if joined else "none"
-
-
-def _is_running(service):
-    done = subprocess.run(["systemctl", "is-active", "--quiet", service], check=False)
-    return done.returncode == 0
 
 
 # kubeadm

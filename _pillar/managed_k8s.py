@@ -11,9 +11,9 @@ from managed_k8s import node_pillar
 
 
 def ext_pillar(minion_id, pillar):
-    """Return the pillar of a cluster's node below the key ``managed_k8s``; nothing for any other minion.
+    """Return the pillar of a cluster's node: ``managed_k8s``, and its ``beacons``; nothing for any other minion.
 
     CLI Example: ``salt demo-worker-1 pillar.keys managed_k8s``
     """
     found = node_pillar.of(__opts__, minion_id)
-    return {"managed_k8s": found} if found else {}
+    return {"managed_k8s": found, "beacons": node_pillar.BEACONS} if found else {}

@@ -170,6 +170,7 @@ def _kubernetes(nodes: list[Node], objects: list[dict[str, Any]]) -> Answers:
         "/api/v1/namespaces/kube-system/configmaps/managed-k8s-addons": mark,
         "/apis/apps/v1/deployments": listed("Deployment"),
         "/apis/apps/v1/daemonsets": listed("DaemonSet"),
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases": {"items": []},
         "/apis/certificates.k8s.io/v1/certificatesigningrequests": {"items": []},
     }
 

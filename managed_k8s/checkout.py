@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # What minions are made from: a change in it makes them converge.
-TREES = ("salt", "_modules", "_states")
+TREES = ("salt", "_modules", "_states", "_beacons")
 
 
 def root(opts: Mapping[str, Any] | None = None) -> Path:

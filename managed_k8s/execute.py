@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from managed_k8s import access, naming, turnover
+from managed_k8s.healing import actions as healing
 from managed_k8s.jobs import Jobs
 from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INIT, JOIN, RESOURCES, SMOKE, Step
 from managed_k8s.observe import Cloud, Look
@@ -18,7 +19,7 @@ from managed_k8s.upgrade import perform, versions
 
 # Seconds that a step may take.
 LIMITS = {CONVERGE: 900, INIT: 700, ACCESS: 120, JOIN: 900, ADDONS: 600, RESOURCES: 180, SMOKE: 1200}
-LIMITS |= turnover.LIMITS | perform.LIMITS
+LIMITS |= turnover.LIMITS | healing.LIMITS | perform.LIMITS
 # What a person does about a step that keeps failing.
 ADVICE = {
     CONVERGE: "see the failed states: salt {node} state.apply test=True",
@@ -29,6 +30,7 @@ ADVICE = {
     RESOURCES: "is the disk of {node} full?",
     SMOKE: "run it and see each check: salt-run managed_k8s.smoke",
     **turnover.ADVICE,
+    **healing.ADVICE,
     **perform.ADVICE,
 }
 _TOKEN_SECONDS = 1800
@@ -63,7 +65,7 @@ class Kube(turnover.Kube, perform.Kube, Protocol):
         """Run the smoke test; return what failed."""
 
 
-class ExecutorsCloud(Cloud, turnover.Cloud, Protocol):
+class ExecutorsCloud(Cloud, turnover.Cloud, healing.Cloud, Protocol):
     """What is asked of OpenStack."""
 
 
@@ -86,6 +88,7 @@ class Executor:
             store, settings, cloud, jobs, kube, say,
         )  # fmt: skip
         self.turnover = turnover.Turnover(store, settings, cloud, jobs, kube, say)
+        self.healing = healing.Healing(store, cloud, jobs)
         self.rolling = perform.Rolling(store, settings, jobs, kube, say)
 
     def run(self, step: Step, look: Look) -> None:
@@ -102,6 +105,7 @@ class Executor:
             RESOURCES: self._resources,
             SMOKE: self._smoke,
             **self.turnover.actions(),
+            **self.healing.actions(),
             **self.rolling.actions(),
         }
         actions[step.kind](step.node, look)

@@ -118,6 +118,18 @@ class LiveCloud:
         except CloudError:
             self.remove(name)
 
+    def start(self, name: str) -> None:
+        """Start a server that is off."""
+        from managed_k8s.cloud import power
+
+        power.on(self.connection, name)
+
+    def reboot(self, name: str) -> None:
+        """Restart a server by pulling its plug."""
+        from managed_k8s.cloud import power
+
+        power.cycle(self.connection, name)
+
     def remove(self, name: str) -> None:
         """Remove a server; one that is gone is fine."""
         from managed_k8s.cloud import locks, server
@@ -164,7 +176,8 @@ class LiveKube:
         from managed_k8s.kube import certificates
         from managed_k8s.upgrade import kube as upgrading
 
-        nodes = observe_kubernetes.nodes(api)
+        nodes, leases = observe_kubernetes.nodes(api), observe_kubernetes.leases(api)
+        nodes = {name: {**node, "lease": leases.get(name)} for name, node in nodes.items()}
         servers = self.store.read("inventory.json") or {}
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
         return observe.Kubernetes(

@@ -29,6 +29,9 @@ REACTIONS = {
     "salt/minion/*/start": "minion_start.sls",
     "managed_k8s/minion/prepared": "minion_prepared.sls",
     "salt/cloud/*/destroyed": "server_gone.sls",
+    "salt/beacon/*/managed_k8s_node/": "node_ails.sls",
+    "managed_k8s/*/*/silent": "node_silent.sls",
+    "managed_k8s/*/*/heard": "node_silent.sls",
 }
 
 
@@ -49,6 +52,7 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
         "pillar_roots": {"base": [str(root / "pillar")]},
         "cloud_dirs": [str(root / "_clouds")],
         "runner_dirs": [str(root / "_runners")],
+        "engines_dirs": [str(root / "_engines")],
         "outputter_dirs": [str(root / "_output")],
         "pillar_dirs": [str(root / "_pillar")],
         "module_dirs": [str(root / "_modules")],
@@ -61,7 +65,7 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
 def code_digest(root: Path) -> str:
     """Return a SHA-256 of what the Salt master loads once: our code and its settings."""
     files = [root / "master.d" / "managed-k8s.conf"]
-    for folder in ("managed_k8s", "_runners", "_pillar", "_output"):
+    for folder in ("managed_k8s", "_runners", "_engines", "_pillar", "_output"):
         files += sorted(path for path in (root / folder).rglob("*") if path.is_file() and path.suffix != ".pyc")
     return checkout.digest(
         [(str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from managed_k8s.healing.health import Health
 from managed_k8s.naming import Node
 from managed_k8s.upgrade.certificates import Ends
 from managed_k8s.upgrade.rollout import Rollout
@@ -39,15 +40,16 @@ class Facts:
     """What a connected minion says of its server.
 
     revision: what it was converged to. prepared: what it was last ready for kubeadm with; it may be converging still.
-    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. virtual_ip: whether a gateway
-    has the API's address now; None when it does not say. boot: id of its present boot. certificates: until when they
-    are good.
+    kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. ailments: what does not work.
+    virtual_ip: whether a gateway has the API's address now; None when it does not say. boot: id of its present boot.
+    certificates: until when they are good.
     """
 
     revision: str | None = None
     kubeadm: str = NONE
     etcd_data: bool | None = None
     prepared: str | None = None
+    ailments: tuple[str, ...] = ()
     virtual_ip: bool | None = None
     boot: str | None = None
     certificates: Ends = dataclasses.field(default_factory=Ends)
@@ -120,8 +122,8 @@ class Observed:
     marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
     access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
     cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
-    resources, smoke: digests they were last written and passed for. fleet: what comes and goes. rollout: what is rolled
-    through it.
+    resources, smoke: digests they were last written and passed for. fleet: what comes and goes. health: who is ill.
+    rollout: what is rolled through it.
     """
 
     servers: Mapping[str, str]
@@ -136,6 +138,7 @@ class Observed:
     resources: str | None = None
     smoke: str | None = None
     fleet: Fleet = Fleet()
+    health: Health = dataclasses.field(default_factory=Health)
     rollout: Rollout = dataclasses.field(default_factory=Rollout)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from managed_k8s import checkout, fleet, naming, node_pillar
+from managed_k8s.healing.observe import Doctor
 from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
 from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed
@@ -19,7 +20,7 @@ from managed_k8s.upgrade import observe as upgrading
 from managed_k8s.upgrade.rollout import Rollout, Versions
 
 FACTS, MEMBERS = "managed_k8s_node.facts", "managed_k8s_node.etcd_members"
-_FACTS_LIMIT, _SYNC_LIMIT = 15, 60
+_FACTS_LIMIT, _SILENTS_LIMIT, _SYNC_LIMIT = 15, 10, 60
 
 Servers = Mapping[str, Mapping[str, Any]]
 
@@ -97,10 +98,13 @@ class Observer:
         self.intent = Intent(store)
         # Version of Kubernetes in the settings file, where `settings` has the one that counts.
         self.written = ""
+        self.doctor = Doctor(store, settings, self.nodes)
         # Whether etcd's members are asked for though no master comes or goes.
         self.asks_for_members = False
         self._facts: dict[str, Facts] = {}
         self._unlisted: set[str] = set()
+        self._silent: set[str] = set()
+        self._suspects: frozenset[str] = frozenset()
 
     @property
     def minions(self) -> Mapping[str, Facts]:
@@ -140,11 +144,14 @@ class Observer:
 
     def _ask(self) -> dict[str, Facts]:
         accepted = self.jobs.accepted(self.store.cluster)
-        # Whether a minion still answers whose server is gone is no thing to remember.
-        self.forget(self._unlisted)
+        # Whether a minion still answers whose server is gone, or that is said to be ill, is no thing to remember.
+        self.forget(self._unlisted | self._suspects)
         unknown = [name for name in accepted if name not in self._facts]
         expected = set(self.store.read("minions.json") or {}) & set(unknown)
-        answers = self.jobs.ask(unknown, FACTS, limit=_FACTS_LIMIT, expected=expected)
+        # One that was silent a moment ago is not waited for as long again.
+        limit = _FACTS_LIMIT if set(unknown) - self._silent else _SILENTS_LIMIT
+        answers = self.jobs.ask(unknown, FACTS, limit=limit, expected=expected - self._silent)
+        self._silent = set(unknown) - set(answers)
         # A minion that never converged does not have the function yet.
         fresh = [name for name, answer in answers.items() if _is_unknown_function(answer)]
         if fresh:
@@ -175,7 +182,10 @@ class Observer:
             fleet=self._fleet(servers, facts, kubernetes),
             rollout=self._rollout(minions, kubernetes),
         )
-        return Look(self._desired(servers), observed)
+        desired, nodes = self._desired(servers), kubernetes.nodes if kubernetes else None
+        health = self.doctor.health(servers, observed, nodes, smoke=observed.smoke == desired.smoke)
+        self._suspects = health.suspects
+        return Look(desired, dataclasses.replace(observed, health=health))
 
     def _rollout(self, minions: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Rollout:
         nodes, versions = (kubernetes.nodes, kubernetes.versions) if kubernetes else ({}, Versions())
@@ -192,9 +202,20 @@ class Observer:
             return fleet.compose(names, servers, facts, busy, nodes, members, self.intent)
 
         found = composed(None)
-        if not self.asks_for_members and not fleet.concerns_etcd(found):
+        if (
+            not self.asks_for_members
+            and not fleet.concerns_etcd(found)
+            and not self._doubts_etcd(servers, facts, nodes)
+        ):
             return found
         return composed(self._members(found, facts, nodes))
+
+    def _doubts_etcd(self, servers: Servers, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> bool:
+        """Tell whether any source speaks ill of a master of a cluster that worked once."""
+        if self.store.read("smoke.json") is None:
+            return False
+        masters = [name for name, server in servers.items() if server["role"] == naming.MASTER and name in nodes]
+        return any(name not in facts or facts[name].ailments or not nodes[name]["ready"] for name in masters)
 
     def _members(self, found: Fleet, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> list[dict[str, Any]] | None:
         """Return what a master that stays says of etcd's members; None when there is none that could be asked."""
@@ -272,6 +293,7 @@ def _facts(answer: Answer) -> Facts:
         str(found.get("kubeadm", "none")),
         found.get("etcd_data"),
         found.get("prepared"),
+        ailments=tuple(map(str, found.get("ailments") or ())),
         virtual_ip=found.get("virtual_ip"),
         boot=found.get("boot"),
         certificates=certificates.Ends.of(found.get("certificates")),

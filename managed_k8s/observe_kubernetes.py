@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client import ApiClient, CoordinationV1Api, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -18,7 +18,7 @@ def nodes(api: ApiClient) -> dict[str, dict[str, Any]]:
 
     State: `ready`, `role` (master or worker), `provider_id` or None, `address` or None (the internal one), `taints`
     (`key` or `key=value`, then `:effect`), `version` (of the kubelet, like 1.36.3), `unschedulable`, `cordoned_by` (us:
-    fleet.REMOVAL, OPERATOR or MAINTENANCE, or None), `drained` (whether it was, for a removal).
+    fleet.REMOVAL, OPERATOR or MAINTENANCE, or None), `drained` (whether it was, for a removal), `disk_pressure`.
     Raises ApiException.
     """
     return {item.metadata.name: _node(item) for item in CoreV1Api(api).list_node().items}
@@ -39,12 +39,22 @@ def _node(item: Any) -> dict[str, Any]:
         "unschedulable": bool(item.spec.unschedulable),
         "cordoned_by": annotations.get(fleet.CORDONED),
         "drained": fleet.DRAINED in annotations,
+        "disk_pressure": conditions.get("DiskPressure") == "True",
     }
 
 
 def _taint(taint: Any) -> str:
     value = f"={taint.value}" if taint.value else ""
     return f"{taint.key}{value}:{taint.effect}"
+
+
+def leases(api: ApiClient, timeout: float = 10) -> dict[str, str]:
+    """Return node -> a text that changes whenever its kubelet says that it lives, every ten seconds, by one request.
+
+    timeout: seconds. Raises ApiException.
+    """
+    items = CoordinationV1Api(api).list_namespaced_lease("kube-node-lease", _request_timeout=timeout).items
+    return {item.metadata.name: str(item.spec.renew_time) for item in items}
 
 
 def etcd_members(api: ApiClient) -> dict[str, bool]:

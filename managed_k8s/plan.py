@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from managed_k8s import removal_plan
+from managed_k8s.healing import plan as healing_plan
 from managed_k8s.model import (
     ACCESS,
     ADDONS,
@@ -45,6 +46,7 @@ def waiting(desired: Desired, observed: Observed) -> list[str]:
         *planner.absent(),
         *planner.obstacles(),
         *removal_plan.sentences(desired, observed),
+        *healing_plan.sentences(observed),
         *upgrade_plan.sentences(desired, observed),
     ]
 
@@ -68,7 +70,8 @@ class _Planner:
         return self.observed.minions[node.id]
 
     def steps(self) -> list[Step]:
-        steps = [*self.removals, *self._converges(), *upgrade_plan.renewals(self.desired, self.observed)]
+        steps = [*self.removals, *healing_plan.steps(self.desired, self.observed), *self._converges()]
+        steps += upgrade_plan.renewals(self.desired, self.observed)
         if self.initial:
             steps.append(self._init(self.initial))
         steps += self._access()
@@ -250,11 +253,12 @@ class _Planner:
     def absent(self) -> list[str]:
         """Return a sentence for every server that is not there, does not run, or whose minion is silent."""
         sentences = []
+        ill = {patient.name for patient in self.observed.health.patients}
         for node in sorted(self.desired.nodes):
             status = self.observed.servers.get(node.id)
             if status is None:
                 sentences.append(f"{node.id}: {self._why_no_server(node.id)}")
-            elif node.id in self.observed.minions:
+            elif node.id in self.observed.minions or node.id in ill:
                 continue
             elif status != "ACTIVE":
                 sentences.append(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import filelock
 
 from managed_k8s import execute, model, naming, progress, wakeups
+from managed_k8s.healing import health, record
 from managed_k8s.history import History
 from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
 from managed_k8s.observe import Look
@@ -47,6 +48,10 @@ DONE = {
     model.REMOVE: "removed",
     model.CREATE: "created",
     model.UNCORDON: "uncordoned",
+    health.RESTART: "services_restarted",
+    health.START: "started",
+    health.REBOOT: "rebooted",
+    health.REPLACE: "condemned",
     **perform.DONE,
 }
 
@@ -176,6 +181,7 @@ class Reconciler:
     def _note(self, look: Look, outcome: Outcome) -> None:
         """Keep what was seen for whoever reads along: nobody else has to ask the cloud for it."""
         before, now = self.store.read(STATE) or {}, time.time()
+        record.keep(self.store, self.history, look.observed.health)
         self._seen = {
             "time": now,
             **_stretch(before, outcome.ready, now),
@@ -326,7 +332,8 @@ def _changes_control_plane(step: Step) -> bool:
     node = naming.parse(step.node)
     if step.kind in (INIT, LEAVE):
         return True
-    return step.kind in (JOIN, REMOVE, *rollout.KINDS) and node is not None and node.role == naming.MASTER
+    kinds = (JOIN, REMOVE, health.REBOOT, *rollout.KINDS)
+    return step.kind in kinds and node is not None and node.role == naming.MASTER
 
 
 def _words(error: BaseException) -> str:

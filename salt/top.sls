@@ -1,7 +1,8 @@
-{#- Minions take our own modules and states along; see autoload_dynamic_modules in _clouds/openstack.py.
+{#- Minions take our own modules, states and beacons along; see autoload_dynamic_modules in _clouds/openstack.py.
     Without the environment's name Salt would render this file to learn it, and that this file again. -#}
 {%- do salt['saltutil.sync_modules']('base') -%}
 {%- do salt['saltutil.sync_states']('base') -%}
+{%- do salt['saltutil.sync_beacons']('base') -%}
 # A role is in a minion's id, which the Salt master gave; never in a grain, which the minion chooses.
 base:
   '*-gateway-*':

@@ -6,3 +6,11 @@ Note what this server was made from:
     - mode: '0644'
     - order: last
     - failhard: True
+
+# A minion knows its beacons from the pillar that it has in memory.
+Ask for the pillar anew:
+  module.run:
+    - saltutil.refresh_pillar: []
+    - onchanges:
+      - file: Note what this server was made from
+    - order: last

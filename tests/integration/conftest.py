@@ -21,7 +21,9 @@ from managed_k8s import checkout, master, wakeups
 from managed_k8s.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("_pillar", "_runners", "_output", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile")
+PARTS = (
+    "_pillar", "_runners", "_engines", "_output", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile",
+)  # fmt: skip
 ONE, OTHER = "rehearsal", "stranger"
 MINIONS = (f"{ONE}-master-1", f"{ONE}-gateway-1", f"{OTHER}-worker-1")
 MAP = {f"{ONE}-{role}": [f"{ONE}-{role}-1"] for role in ("gateway", "master")}

@@ -233,6 +233,30 @@ def test_odd_events_do_nothing(running, held, data):
     assert {folder.name for folder in (running.state / "managed_k8s").iterdir()} == {ONE, OTHER}
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "managed_k8s/rehearsal/rehearsal-master-1/silent",
+        "managed_k8s/rehearsal/rehearsal-master-1/heard",
+        "salt/beacon/rehearsal-master-1/managed_k8s_node/",
+        "salt/cloud/rehearsal-master-1/destroyed",
+        "salt/minion/rehearsal-master-1/start",
+        "managed_k8s/minion/prepared",
+    ],
+)
+def test_a_minion_that_somebody_took_over_makes_clusters_looked_at_and_no_more(running, jobs, held, tag):
+    store = Store(running.state, "rehearsal")
+    before = {path: path.read_bytes() for path in store.folder.iterdir() if path.suffix in (".json", ".jsonl")}
+    told = {"id": "rehearsal-master-1", "ailments": ["etcd", "disk"], "kind": "replace", "step": "reboot:x"}
+    jobs.run("stranger-worker-1", "event.send", tag, told, limit=30)
+    # By what the Salt master stamped it, where there is such a thing, else by what it claims to be about.
+    (note,) = eventually(lambda: [*held["rehearsal"].take(), *held["stranger"].take()])
+    assert note["id"] in ("rehearsal-master-1", "stranger-worker-1")
+    assert {path: path.read_bytes() for path in before} == before
+    assert Intent(store).condemned() == {}
+    assert store.read("healing.json") is None
+
+
 def test_a_server_that_is_gone_makes_its_cluster_looked_at(running, held):
     fire(running, {"name": "stranger-worker-1"}, "salt/cloud/stranger-worker-1/destroyed")
     assert eventually(held["stranger"].take)[0]["id"] == "stranger-worker-1"

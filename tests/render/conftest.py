@@ -135,7 +135,9 @@ class Tree:
         """Return a file's text as the minion gets it."""
         functions = {
             f"managed_k8s_node.{key}": value for key, value in vars(self.node).items() if not key.startswith("_")
-        } | dict.fromkeys(("saltutil.sync_modules", "saltutil.sync_states"), lambda saltenv: [])
+        } | dict.fromkeys(
+            ("saltutil.sync_modules", "saltutil.sync_states", "saltutil.sync_beacons"), lambda saltenv: []
+        )
         return self.environment.get_template(name).render(
             pillar=self.pillar,
             salt=functions,

@@ -40,7 +40,9 @@ def test_every_source_is_there(tree):
 
 def test_the_revision_is_noted_last(tree):
     last = [arguments for _, _, arguments in declarations(tree.states()) if arguments.get("order") == "last"]
-    assert [arguments["name"] for arguments in last] == ["/etc/managed-k8s/revision"]
+    assert last[0]["name"] == "/etc/managed-k8s/revision"
+    # What comes even after that follows from it.
+    assert all(arguments["onchanges"] == [{"file": "Note what this server was made from"}] for arguments in last[1:])
 
 
 def test_states_are_sentences(tree):

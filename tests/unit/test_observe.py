@@ -1,5 +1,6 @@
 """A look at a cluster: who is asked, and what is made of the answers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from managed_k8s import naming, observe
 from managed_k8s.intent import ASKED, COMPLETE, Intent
 from managed_k8s.jobs import Answer
 from managed_k8s.store import Store
+from tests.unit.test_healing import HEALING
 
 MASTERS = [f"demo-master-{n}" for n in (1, 2, 3)]
 
@@ -69,10 +71,11 @@ def store(tmp_path):
 
 @pytest.fixture
 def observer(store, parts, monkeypatch):
-    monkeypatch.setattr(observe.Observer, "_desired", lambda self, servers: None)
+    monkeypatch.setattr(observe.Observer, "_desired", lambda self, servers: SimpleNamespace(smoke=None))
     nodes = [node for name in MASTERS if (node := naming.parse(name))]
     maintenance = {"worker_batch": 1, "certificate_days": 30}
-    return observe.Observer(store, {"maintenance": maintenance}, nodes, None, parts, parts, parts)
+    settings = {"maintenance": maintenance, "healing": HEALING}
+    return observe.Observer(store, settings, nodes, None, parts, parts, parts)
 
 
 def asked(parts, function):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from managed_k8s import execute, model, reconcile, wakeups
+from managed_k8s.healing import health
 from managed_k8s.history import History
 from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed, Step
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
@@ -325,7 +326,9 @@ def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, 
 
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
-    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON, *rollout.KINDS}
+    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
+    kinds |= {health.RESTART, health.START, health.REBOOT, health.REPLACE}
+    kinds |= {*rollout.KINDS}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):
         assert set(table) == kinds
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from managed_k8s import picture, verbs, ways
 from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
+from managed_k8s.restore import verbs as restoring
 from managed_k8s.store import Store
 
 # What else is imported is no verb: the loader would take every function in here for one.
@@ -445,6 +446,39 @@ def backup_verify(cluster=None, backup=None):
     tried = backing_up.verify(__opts__, cluster, backup)
     _print(f"{tried.name} is good: a scratch etcd has its {tried.count} keys at revision {tried.revision}.")
     return dataclasses.asdict(tried), True
+
+
+@_face
+def restore(cluster=None, backup=None, target_time=None, yes=False):
+    """
+    Bring a cluster back: what is lost of its masters, or all of it, or an earlier state.
+
+    It says first what it does and what will be lost, and asks. A restore that was interrupted is gone on with.
+    backup: go back to it. target_time: go back to the newest good one before that time (UTC, 2026-11-24T13:45).
+    Without either only what is lost is replaced, with the least loss. yes: do not ask.
+
+    CLI Example: ``salt-run managed_k8s.restore demo``
+    """
+    begun = time.monotonic()
+    with restoring.alone(__opts__, cluster, lambda words: _print(_escape(words))) as found:
+        proposed = restoring.propose(found, backup, target_time)
+        name = found.store.cluster
+        title = f"{proposed.plan.id} of {name} was begun, and is gone on with:" if proposed.resumed else "This is done:"
+        _print(title, *(f"  {n}. {_escape(words)}" for n, words in enumerate(proposed.steps, 1)))
+        _print("This will be lost:", *_bullets(proposed.losses))
+        if not yes and not _agreed_to_restore(name):
+            _print("Nothing was changed.")
+            return {"cluster": name, "restored": False}, False
+        ready = found.run(proposed.plan)
+    seconds = round(time.monotonic() - begun, 1)
+    _print(f"{name} is {'restored and smoke-tested' if ready else 'not ready yet; see: salt-run managed_k8s.status'}.")
+    return {"cluster": name, "restored": ready, "seconds": seconds, "steps": found.took}, ready
+
+
+def _agreed_to_restore(name):
+    if not (_for_people() and sys.stdin.isatty()):
+        raise verbs.VerbError(f"restore: nobody can be asked here; say yes=True to restore {name}")
+    return input("Type yes to go on: ").strip() == "yes"
 
 
 @_face

@@ -133,7 +133,7 @@ class Backups:
         ticket = f"ticket-{secrets.token_hex(16)}"
         with (
             landing.Landing(self.opts, member.name, ticket) as place,
-            self._scratch() as folder,
+            self.scratch() as folder,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             sending = pool.submit(self.jobs.run, member.name, "managed_k8s_backup.send", ticket, limit=_SEND_LIMIT)
@@ -181,7 +181,7 @@ class Backups:
         return ""
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Iterator[Path]:
         """Give a folder that is gone afterwards; one that a killed process left is removed first."""
         folder = self.vault.path("scratch/x").parent
         shutil.rmtree(folder, ignore_errors=True)
@@ -236,7 +236,7 @@ class Backups:
         Raises BackupError when it is not good, BorgError when it cannot be asked. To be called while lock() is held.
         """
         chosen = self.find(name)
-        with self._attempt(DRILLS, "verified") as announce, self._scratch() as folder:
+        with self._attempt(DRILLS, "verified") as announce, self.scratch() as folder:
             problems = drill.run(self.repository, chosen, self.programs(), folder)
             self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})
             if problems:

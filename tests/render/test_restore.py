@@ -175,7 +175,7 @@ def test_the_database_is_restored_while_nothing_runs_and_what_was_there_is_kept(
     programs = [words[0].rpartition("/")[2] + " " + words[1] for words in master.ran]
     assert programs == ["systemctl stop", "etcdutl snapshot", "etcdutl snapshot", "systemctl start"]
     restored = master.ran[2]
-    assert ("--name", "demo-master-1") == restored[restored.index("--name") :][:2]
+    assert restored[restored.index("--name") :][:2] == ("--name", "demo-master-1")
     assert "demo-master-1=https://10.30.0.21:2380" in restored
     assert "--mark-compacted" in restored
     assert "--skip-hash-check" not in restored

@@ -5,6 +5,7 @@ Each function can be run again after it was interrupted. What it replaces is set
 backup holds comes over SSH into a folder that only root enters: it is in no argument, result or log.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -234,10 +235,11 @@ def _control_plane():
 # The database
 
 
-def restore(restore_id, own=False):
+def restore(restore_id, server, own=False):
     """Start this master's control plane on a restored database, as etcd's only member.
 
-    own: whether it is the one that this master has, rather than the one that was sent.
+    server: Nova's id of this server. own: whether the database is the one that this master has, rather than the one
+    that was sent.
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
     """
@@ -257,11 +259,53 @@ def restore(restore_id, own=False):
         else:
             _build(folder / "etcd.db", name, peer)
             _install(folder)
-        for manifest in sorted(_ASIDE.glob("*.yaml")):
-            shutil.copy2(manifest, _MANIFESTS / manifest.name)
+        _put_back("etcd.yaml")
+        _systemctl("start", "kubelet")
+        _forget_others(server)
+        _put_back("*.yaml")
         restored.touch()
     _systemctl("start", "kubelet")
     return _await_api()
+
+
+def _put_back(pattern):
+    for manifest in sorted(_ASIDE.glob(pattern)):
+        if not (_MANIFESTS / manifest.name).exists():
+            # Whole or not at all: the kubelet is looking.
+            shutil.copy2(manifest, _ASIDE / f".{manifest.name}")
+            (_ASIDE / f".{manifest.name}").rename(_MANIFESTS / manifest.name)
+
+
+def _forget_others(server):
+    """Take out of etcd, before anybody reads it, who led and served before, and an earlier server of this name.
+
+    Nobody has to wait until leases of what is gone end, and the kubelet makes its own Node rather than take over one.
+    """
+    end = time.monotonic() + 120
+    while True:
+        try:
+            _etcdctl("endpoint", "health")
+            break
+        except CommandExecutionError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+    for prefix in ("/registry/masterleases/", "/registry/leases/kube-system/"):
+        _etcdctl("del", "--prefix", prefix)
+    key = f"/registry/minions/{__pillar__['managed_k8s']['name']}"
+    for found in json.loads(_etcdctl("get", key, "--write-out", "json")).get("kvs", ()):
+        node = base64.b64decode(found["value"])
+        if b"openstack://" in node and server.encode() not in node:
+            _etcdctl("del", key)
+            _drop_network()
+
+
+def _drop_network():
+    """Remove what an earlier membership left of the pod network: a Node that is made anew has another range."""
+    for link in ("cni0", "flannel.1"):
+        with contextlib.suppress(CommandExecutionError):
+            _run("ip", "link", "delete", link)
+    shutil.rmtree("/var/lib/cni", ignore_errors=True)
 
 
 def _argument(manifest, name):
@@ -304,21 +348,12 @@ def _install(folder):
 
 
 def _await_api(limit=180):
-    """Wait for etcd and the API server here; return how many seconds that took."""
+    """Wait for the API server here; return how many seconds that took."""
     begun = time.monotonic()
-    cleaned = False
     while time.monotonic() - begun < limit:
-        try:
-            if not cleaned:
-                _etcdctl("endpoint", "health")
-                # Who led and who served before: those are gone, and nobody has to wait until their leases end.
-                for prefix in ("/registry/masterleases/", "/registry/leases/kube-system/"):
-                    _etcdctl("del", "--prefix", prefix)
-                cleaned = True
+        with contextlib.suppress(OSError):
             if _is_ready():
                 return round(time.monotonic() - begun, 1)
-        except (CommandExecutionError, OSError):
-            pass
         time.sleep(0.3)
     raise CommandExecutionError(f"the API server was not ready within {limit} seconds; see: journalctl -u kubelet")
 
@@ -330,8 +365,10 @@ def _is_ready():
         return answer.status == 200
 
 
-def initialise(restore_id):
+def initialise(restore_id, server):
     """Make this server a control plane on the database and with the authorities that were sent, by kubeadm.
+
+    server: Nova's id of this server.
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
     """
@@ -342,21 +379,20 @@ def initialise(restore_id):
             __salt__["managed_k8s_node.reset"]()
         _install(folder)
         pillar = __pillar__["managed_k8s"]
+        configuration = str(_MANAGED / "kubeadm.yaml")
+        ignored = ",".join(["DirAvailable--var-lib-etcd", *pillar["settings"]["kubernetes"]["ignore_preflight_errors"]])
         _build(folder / "etcd.db", pillar["name"], f"https://{_address(pillar['virtual_ip'])}:2380")
-        # What kubeadm would apply is in the database; labels and taints come once the Node is a new one.
-        _run(
-            _KUBEADM, "init", "--config", str(_MANAGED / "kubeadm.yaml"), "--skip-token-print",
-            "--ignore-preflight-errors", "DirAvailable--var-lib-etcd," + ",".join(_ignored(pillar)),
-            "--skip-phases", "addon,bootstrap-token,mark-control-plane",
-        )  # fmt: skip
+        _run(_KUBEADM, "init", "phase", "preflight", "--config", configuration, "--ignore-preflight-errors", ignored)
+        # etcd alone at first, to forget what must not be read.
+        for phase in ("certs all", "kubeconfig all", "etcd local", "kubelet-start"):
+            _run(_KUBEADM, "init", "phase", *phase.split(), "--config", configuration)
+        _forget_others(server)
+        # What kubeadm would apply to the cluster is in the database.
+        done = "preflight,certs,kubeconfig,etcd,kubelet-start,bootstrap-token,addon"
+        _run(_KUBEADM, "init", "--config", configuration, "--skip-token-print", "--skip-phases", done)
         (_MANAGED / "initialised").write_text("")
         restored.touch()
     return _await_api()
-
-
-def _ignored(pillar):
-    # The command line replaces what kubeadm's configuration says.
-    return pillar["settings"]["kubernetes"]["ignore_preflight_errors"]
 
 
 def _address(target):
@@ -366,35 +402,24 @@ def _address(target):
         return probe.getsockname()[0]
 
 
-def register(limit=120):
-    """Have this server's kubelet make its Node anew, and mark it as a control plane.
+def mark():
+    """Mark this server's Node as a control plane's, as kubeadm does; done already is done.
 
-    limit: seconds to wait for the Node.
-
-    CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
+    CLI Example: ``salt demo-master-1 managed_k8s_restore.mark``
     """
-    _systemctl("restart", "kubelet")
-    end = time.monotonic() + limit
-    name = __pillar__["managed_k8s"]["name"]
-    while True:
-        try:
-            _run("/usr/local/bin/kubectl", "--kubeconfig", str(_KUBERNETES / "admin.conf"), "get", "node", name)
-            break
-        except CommandExecutionError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.5)
     _run(_KUBEADM, "init", "phase", "mark-control-plane", "--config", str(_MANAGED / "kubeadm.yaml"))
     return True
 
 
 def reset(restore_id):
-    """Take this master out of what it was in, so that it can join what was restored; its data stays set aside.
+    """Take this server out of what it was in, so that it can join what was restored; etcd's data stays set aside.
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
     """
     stand_down(restore_id)
-    return __salt__["managed_k8s_node.reset"]()
+    __salt__["managed_k8s_node.reset"]()
+    _drop_network()
+    return True
 
 
 # Certificates

@@ -27,20 +27,29 @@ def _is_stale(name: str, node: Mapping[str, Any], servers: Mapping[str, str]) ->
 
 
 def clean(
-    api: ApiClient, servers: Mapping[str, str], leaving: Collection[str], say: Callable[[str], None]
+    api: ApiClient,
+    servers: Mapping[str, str],
+    base: str,
+    leaving: Collection[str],
+    members: Collection[str],
+    say: Callable[[str], None],
 ) -> list[str]:
-    """Delete the Nodes of servers that are gone, and what is attached to them; return their names.
+    """Delete the Nodes of servers that are gone, and what is attached to them.
 
-    servers: name -> Nova's id, of those that stay. leaving: nodes that are deleted though their server is there, as
-    they join anew. Raises ApiException.
+    servers: name -> Nova's id, of those that stay. base: the master that runs already; its Node is there or comes.
+    leaving: nodes that are deleted though their server is there, as they join anew. members: workers whose kubelets
+    run. Return those of them that are no nodes, or were another server's: they have to join anew too. Raises
+    ApiException.
     """
     nodes = observe_kubernetes.nodes(api)
+    if base not in nodes:
+        raise ApiException(status=404, reason=f"{base} is no node yet")
     gone = stale(nodes, servers)
     for name in sorted({*gone, *leaving} & nodes.keys()):
         drain.delete_node(api, name)
         say(f"Node {name} is deleted")
     _detach(api, {*gone, *(name for name in _attached(api) if name not in servers)}, say)
-    return gone
+    return sorted(name for name in members if name in gone or name not in nodes)
 
 
 def _attached(api: ApiClient) -> set[str]:

@@ -229,10 +229,11 @@ class Restore:
         self._each(plan.reset, lambda name: self._job(name, "stand_down", plan.id))
 
     def _database(self, plan: Plan) -> None:
+        server = str(self.cluster.cloud.servers()[plan.base]["id"])
         if plan.fresh:
-            self._job(plan.base, "initialise", plan.id)
+            self._job(plan.base, "initialise", plan.id, server)
         else:
-            self._job(plan.base, "restore", plan.id, own=plan.own)
+            self._job(plan.base, "restore", plan.id, server, own=plan.own)
         self._note_begun(plan)
         self._await(self.cluster.kube.answers, "the API does not answer at the cluster's address")
         if not access.is_good(self.store):
@@ -244,15 +245,17 @@ class Restore:
 
         servers = {name: str(server["id"]) for name, server in self.cluster.cloud.servers().items()}
         staying = {name: server for name, server in servers.items() if plan.fence.get(name) != server}
-        leaving = {*plan.reset, *([plan.base] if plan.fresh else [])}
 
         @tenacity.retry(stop=tenacity.stop_after_delay(_API_LIMIT), wait=tenacity.wait_fixed(1), reraise=True)
-        def cleaned() -> None:
-            clean.clean(self.cluster.kube.connect(), staying, leaving, lambda words: self.say(f"  {words}"))
+        def cleaned() -> list[str]:
+            api = self.cluster.kube.connect()
+            return clean.clean(api, staying, plan.base, plan.reset, plan.kubelets, lambda words: self.say(f"  {words}"))
 
-        cleaned()
-        if plan.fresh:
-            self._job(plan.base, "register")
+        unknown = cleaned()
+        if unknown:
+            self.say(f"  the backup does not know {', '.join(unknown)} as they are: they join anew")
+        self._each(unknown, lambda name: self._job(name, "reset", plan.id))
+        self._job(plan.base, "mark")
 
     def _reset(self, plan: Plan) -> None:
         self._each(plan.reset, lambda name: self._job(name, "reset", plan.id))

@@ -1,5 +1,6 @@
 """What a master says of its certificates, and how it sets aside and replaces what it has."""
 
+import base64
 import datetime
 import json
 import stat
@@ -56,7 +57,7 @@ def write(folder, name, key, certificate=None):
 
 @pytest.fixture
 def master(tmp_path, monkeypatch):
-    found = load_module("managed_k8s_restore", {"managed_k8s": Case("master").pillar()})
+    found = load_module("managed_k8s_restore", {"managed_k8s": {**Case("master").pillar(), "name": "demo-master-1"}})
     kubernetes = tmp_path / "kubernetes"
     for name, path in {
         "_ROOT": tmp_path / "restore", "_ASIDE": tmp_path / "restore" / "manifests", "_KUBERNETES": kubernetes,
@@ -79,6 +80,18 @@ def master(tmp_path, monkeypatch):
     monkeypatch.setattr(found, "_run", run)
     monkeypatch.setattr(found, "_await_api", lambda: 1.0)
     monkeypatch.setattr(found, "_control_plane", list)
+    found.etcd = {}
+
+    def etcdctl(*words):
+        if words[0] == "get":
+            value = found.etcd.get(words[1])
+            return json.dumps({"kvs": [{"value": base64.b64encode(value).decode()}]} if value else {})
+        if words[0] == "del":
+            found.etcd = {key: value for key, value in found.etcd.items() if not key.startswith(words[-1])}
+        return ""
+
+    monkeypatch.setattr(found, "_etcdctl", etcdctl)
+    monkeypatch.setattr(found, "_drop_network", lambda: None)
     return found
 
 
@@ -171,9 +184,10 @@ def running(master):
 def test_the_database_is_restored_while_nothing_runs_and_what_was_there_is_kept(master):
     sent(master)
     running(master)
-    master.restore(ID)
+    master.restore(ID, "id-1")
     programs = [words[0].rpartition("/")[2] + " " + words[1] for words in master.ran]
-    assert programs == ["systemctl stop", "etcdutl snapshot", "etcdutl snapshot", "systemctl start"]
+    begun = ["systemctl stop", "etcdutl snapshot", "etcdutl snapshot", "systemctl start"]
+    assert programs == [*begun, "systemctl start"]
     restored = master.ran[2]
     assert restored[restored.index("--name") :][:2] == ("--name", "demo-master-1")
     assert "demo-master-1=https://10.30.0.21:2380" in restored
@@ -190,7 +204,7 @@ def test_a_survivors_own_database_is_used_where_it_was_set_aside(master):
     master.stand_down(ID)
     assert list(master._MANIFESTS.iterdir()) == []
     assert master._database() is not None
-    master.restore(ID, own=True)
+    master.restore(ID, "id-1", own=True)
     restored = next(words for words in master.ran if "restore" in words)
     assert str(master._folder(ID) / "etcd/member/snap/db") in restored
     assert "--skip-hash-check" in restored
@@ -207,14 +221,14 @@ def test_interrupted_after_the_old_data_is_aside_it_is_not_lost(master, monkeypa
 
     monkeypatch.setattr(master, "_build", torn)
     with pytest.raises(CommandExecutionError):
-        master.restore(ID)
+        master.restore(ID, "id-1")
     # After a boot the kubelet has nothing to start on half a database.
     assert list(master._MANIFESTS.iterdir()) == []
     monkeypatch.setattr(master, "_build", good)
-    master.restore(ID)
+    master.restore(ID, "id-1")
     assert (master._folder(ID) / "etcd/member/snap/db").read_bytes() == b"own"
     master.ran.clear()
-    master.restore(ID)
+    master.restore(ID, "id-1")
     assert master.ran == [("systemctl", "start", "kubelet")]
 
 
@@ -224,6 +238,18 @@ def test_what_an_interrupted_restore_made_is_not_taken_for_the_own_database(mast
     (master._ETCD / "member" / "snap").mkdir(parents=True)
     (master._ETCD / "member" / "snap" / "db").write_bytes(b"half")
     assert master._database() == master._folder(ID) / "etcd/member/snap/db"
+
+
+@pytest.mark.parametrize(
+    ("node", "stays"),
+    [(b"k8s openstack:///id-1 x", True), (b"k8s openstack:///id-0 x", False), (b"k8s", True)],
+)
+def test_an_earlier_server_of_this_name_is_forgotten_and_who_led(master, node, stays):
+    mine, other = "/registry/minions/demo-master-1", "/registry/minions/demo-worker-1"
+    master.etcd = {mine: node, other: b"openstack:///id-7", "/registry/leases/kube-system/kube-scheduler": b"x",
+                   "/registry/masterleases/10.30.0.22": b"x", "/registry/leases/kube-node-lease/w": b"x"}  # fmt: skip
+    master._forget_others("id-1")
+    assert set(master.etcd) == {other, "/registry/leases/kube-node-lease/w", *([mine] if stays else [])}
 
 
 def test_finish_leaves_nothing(master):

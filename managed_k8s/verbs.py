@@ -419,12 +419,13 @@ def smoke(opts: Mapping[str, Any], cluster: str | None, report: Any) -> dict[str
     from managed_k8s.kube import smoke as checks
 
     found = Cluster(opts, choose(opts, cluster))
+    settings = found.settings
     if not access.is_good(found.store):
         raise VerbError(
             f"{found.name} has no kubeconfig, or one whose certificate ends within weeks; the reconciler gets one "
             "once the control plane is up: salt-run managed_k8s.status"
         )
-    done = checks.run(found.kube.connect(), found.settings, report)
+    done = checks.run(found.kube.connect(), settings, report)
     return {
         "cluster": found.name,
         "ok": all(check.ok for check in done),

@@ -7,6 +7,8 @@ backup holds comes over SSH into a folder that only root enters: it is in no arg
 
 import base64
 import contextlib
+import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -33,6 +35,7 @@ _MANAGED = Path("/etc/managed-k8s")
 _ETCD = Path("/var/lib/etcd")
 _KUBEADM, _ETCDCTL, _ETCDUTL = (f"/usr/local/bin/{name}" for name in ("kubeadm", "etcdctl", "etcdutl"))
 _ENDPOINT = "https://127.0.0.1:2379"
+_LOCK = Path("/run/managed-k8s-restore.lock")
 _RESERVE = 256 << 20
 _LIMIT = 900
 # Revisions go on far beyond any that a client may know, and all before is compacted: whoever watches has to list anew
@@ -56,6 +59,18 @@ _SIGNED = {
     "etcd/healthcheck-client": "etcd/ca",
 }  # fmt: skip
 _KUBECONFIGS = ("admin.conf", "controller-manager.conf", "scheduler.conf")
+
+
+def _alone(function):
+    """Let a function wait for one that an interrupted command left running here."""
+
+    @functools.wraps(function)
+    def alone(*args, **kwargs):
+        with _LOCK.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return function(*args, **kwargs)
+
+    return alone
 
 
 def inspect():
@@ -135,6 +150,7 @@ def _public(key):
 # What came
 
 
+@_alone
 def check(restore_id):
     """Check what the Salt master sent for a restore, and that there is room for it. Nothing is changed.
 
@@ -187,11 +203,17 @@ def _make_room(snapshot):
 # Stopping
 
 
+@_alone
 def stand_down(restore_id):
     """Stop this master's control plane; its manifests and etcd's data are set aside, so it stays so over a reboot.
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
     """
+    _stand_down(restore_id)
+    return True
+
+
+def _stand_down(restore_id):
     before = _folder(restore_id) / "etcd"
     _systemctl("stop", "kubelet")
     _ASIDE.mkdir(mode=0o700, exist_ok=True)
@@ -201,7 +223,6 @@ def stand_down(restore_id):
     # Once: what is there when this is done again is what this restore made.
     if _ETCD.is_dir() and not before.exists():
         shutil.move(_ETCD, before)
-    return True
 
 
 def _end_control_plane():
@@ -235,6 +256,7 @@ def _control_plane():
 # The database
 
 
+@_alone
 def restore(restore_id, server, own=False):
     """Start this master's control plane on a restored database, as etcd's only member.
 
@@ -246,7 +268,7 @@ def restore(restore_id, server, own=False):
     folder = _folder(restore_id)
     restored = folder / "restored"
     if not restored.exists():
-        stand_down(restore_id)
+        _stand_down(restore_id)
         arguments = (_ASIDE / "etcd.yaml").read_text() if (_ASIDE / "etcd.yaml").is_file() else ""
         name = _argument(arguments, "name")
         peer = _argument(arguments, "initial-advertise-peer-urls")
@@ -365,6 +387,7 @@ def _is_ready():
         return answer.status == 200
 
 
+@_alone
 def initialise(restore_id, server):
     """Make this server a control plane on the database and with the authorities that were sent, by kubeadm.
 
@@ -411,12 +434,13 @@ def mark():
     return True
 
 
+@_alone
 def reset(restore_id):
     """Take this server out of what it was in, so that it can join what was restored; etcd's data stays set aside.
 
     CLI Example: the Salt master's own, by ``salt-run managed_k8s.restore``
     """
-    stand_down(restore_id)
+    _stand_down(restore_id)
     __salt__["managed_k8s_node.reset"]()
     _drop_network()
     return True
@@ -425,6 +449,7 @@ def reset(restore_id):
 # Certificates
 
 
+@_alone
 def certificates(restore_id):
     """Make this control plane's certificates and kubeconfigs anew, from the authorities that were sent.
 

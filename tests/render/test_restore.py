@@ -62,7 +62,7 @@ def master(tmp_path, monkeypatch):
     for name, path in {
         "_ROOT": tmp_path / "restore", "_ASIDE": tmp_path / "restore" / "manifests", "_KUBERNETES": kubernetes,
         "_PKI": kubernetes / "pki", "_MANIFESTS": kubernetes / "manifests", "_MANAGED": tmp_path / "managed-k8s",
-        "_ETCD": tmp_path / "etcd",
+        "_ETCD": tmp_path / "etcd", "_LOCK": tmp_path / "lock",
     }.items():  # fmt: skip
         monkeypatch.setattr(found, name, path)
     found._MANIFESTS.mkdir(parents=True)

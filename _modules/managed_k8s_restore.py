@@ -411,7 +411,7 @@ def initialise(restore_id, server):
             _run(_KUBEADM, "init", "phase", *phase.split(), "--config", configuration)
         _forget_others(server)
         # What kubeadm would apply to the cluster is in the database.
-        done = "preflight,certs,kubeconfig,etcd,kubelet-start,bootstrap-token,addon"
+        done = "preflight,certs,kubeconfig,etcd,kubelet-start,bootstrap-token,addon,show-join-command"
         _run(_KUBEADM, "init", "--config", configuration, "--skip-token-print", "--skip-phases", done)
         (_MANAGED / "initialised").write_text("")
         restored.touch()

@@ -290,6 +290,9 @@ class Restore:
         self.intent.ask(plan.gone)
         # What failed meanwhile failed for want of a control plane.
         self.store.remove("attempts.json")
+        if plan.base:
+            # It passed in another state of the cluster.
+            self.store.remove("smoke.json")
         outcome = self.cluster.reconciler().run()
         self.took[planning.JOIN] = round(time.monotonic() - begun, 1)
         if not outcome.ready:

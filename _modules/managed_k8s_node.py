@@ -407,8 +407,11 @@ def reset():
     for name in ("joined", "initialised"):
         (_MANAGED / name).unlink(missing_ok=True)
     _kubeadm("reset", "--force", "--cri-socket", _SOCKET)
-    for folder in (_ETCD_DATA, Path("/etc/cni/net.d"), Path("/var/lib/kubelet/pki")):
+    for folder in (_ETCD_DATA, Path("/var/lib/kubelet/pki")):
         shutil.rmtree(folder, ignore_errors=True)
+    # Not the folder: containerd, which watches it, ends with it.
+    for file in Path("/etc/cni/net.d").glob("*"):
+        file.unlink()
     return True
 
 

@@ -23,6 +23,7 @@ from managed_k8s.backup import verbs as backing_up
 from managed_k8s.history import History
 from managed_k8s.insight import screen
 from managed_k8s.insight import verbs as insight
+from managed_k8s.restore import verbs as restoring
 from managed_k8s.store import Store
 from managed_k8s.upgrade import verbs as upgrading
 from managed_k8s.volumes import verbs as volumes
@@ -587,6 +588,39 @@ def reboot(cluster=None, node=None, packages=False):
         f"To be rebooted: {', '.join(data['servers'])}; follow it: salt-run managed_k8s.wait {data['cluster']}",
     )
     return data, True
+
+
+@_face
+def restore(cluster=None, backup=None, target_time=None, yes=False):
+    """
+    Bring a cluster back: what is lost of its masters, or all of it, or an earlier state.
+
+    It says first what it does and what will be lost, and asks. A restore that was interrupted is gone on with.
+    backup: go back to it. target_time: go back to the newest good one before that time (UTC, 2026-11-24T13:45).
+    Without either only what is lost is replaced, with the least loss. yes: do not ask.
+
+    CLI Example: ``salt-run managed_k8s.restore demo``
+    """
+    begun = time.monotonic()
+    with restoring.alone(__opts__, cluster, lambda words: _print(_escape(words))) as found:
+        proposed = restoring.propose(found, backup, target_time)
+        name = found.store.cluster
+        title = f"{proposed.plan.id} of {name} was begun, and is gone on with:" if proposed.resumed else "This is done:"
+        _print(title, *(f"  {n}. {_escape(words)}" for n, words in enumerate(proposed.steps, 1)))
+        _print("This will be lost:", *_bullets(proposed.losses))
+        if not yes and not _agreed_to_restore(name):
+            _print("Nothing was changed.")
+            return {"cluster": name, "restored": False}, False
+        ready = found.run(proposed.plan)
+    seconds = round(time.monotonic() - begun, 1)
+    _print(f"{name} is {'restored and smoke-tested' if ready else 'not ready yet; see: salt-run managed_k8s.status'}.")
+    return {"cluster": name, "restored": ready, "seconds": seconds, "steps": found.took}, ready
+
+
+def _agreed_to_restore(name):
+    if not (_for_people() and sys.stdin.isatty()):
+        raise verbs.VerbError(f"restore: nobody can be asked here; say yes=True to restore {name}")
+    return input("Type yes to go on: ").strip() == "yes"
 
 
 @_face

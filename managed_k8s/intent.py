@@ -16,6 +16,8 @@ import filelock
 from managed_k8s.store import Store
 
 _SERVERS, _CONDEMNED, _PAUSED = "servers.json", "condemned.json", "paused.json"
+# A restore that was begun and did not end: managed_k8s/restore/service.py.
+RESTORE = "restore.json"
 # A server is to be made, or was complete once.
 ASKED, COMPLETE = "asked", "complete"
 # Why a server is to go that left the map; one that is in it again stays.
@@ -88,6 +90,8 @@ class Intent:
 
     def paused(self) -> str:
         """Return since when and why nothing is to be changed; empty when it may."""
+        if (self._store.read(RESTORE) or {}).get("pausing"):
+            return "a restore was begun; to go on: salt-run managed_k8s.restore"
         kept = self._store.read(_PAUSED)
         return f"paused {kept['since']}: {kept['reason']}" if kept else ""
 

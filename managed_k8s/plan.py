@@ -246,7 +246,8 @@ class _Planner:
         cluster, where = self.desired.cluster, f", first on {marker.master}" if marker.master else ""
         return [
             f"{cluster} had a control plane{where}, and no server that held its data is left. None is made in "
-            f"its place unasked. To begin anew, with nothing in it: salt-run managed_k8s.destroy {cluster} && "
+            f"its place unasked. To bring it back from its newest backup: salt-run managed_k8s.restore {cluster}. To "
+            f"begin anew, with nothing in it: salt-run managed_k8s.destroy {cluster} && "
             "salt-cloud -m cluster.map"
         ]
 

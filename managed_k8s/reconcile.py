@@ -133,6 +133,8 @@ class Reconciler:
     ) -> None:
         self.store, self.observer, self.executor, self.history = store, observer, executor, history
         self.patience, self.poll = patience, poll
+        # Whether a run may end before all is done.
+        self.enough: Callable[[Look], bool] = lambda look: False
         self.inbox, self.attempts = wakeups.Inbox(store), Attempts(store)
         self.running: dict[str, tuple[Step, float]] = {}
         self._seen: dict[str, Any] = {}
@@ -154,7 +156,8 @@ class Reconciler:
                 continue
             if outcome and self.inbox.is_empty():
                 paused = look is not None and bool(look.observed.fleet.paused)
-                if outcome.ready or paused or time.monotonic() - last_progress > self.patience:
+                enough = look is not None and self.enough(look)
+                if outcome.ready or paused or enough or time.monotonic() - last_progress > self.patience:
                     return outcome
                 self._idle(outcome, time.monotonic() - last_progress)
             elif time.monotonic() - last_progress > self.patience:

@@ -35,7 +35,8 @@ def sentences(desired: Desired, observed: Observed) -> list[str]:
         for name in sorted(fleet.unwanted)
     ]
     if fleet.paused:
-        found.insert(0, f"nothing is changed: {fleet.paused}; to go on: salt-run managed_k8s.resume")
+        way = "" if "to go on" in fleet.paused else "; to go on: salt-run managed_k8s.resume"
+        found.insert(0, f"nothing is changed: {fleet.paused}{way}")
     return found
 
 

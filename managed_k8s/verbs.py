@@ -26,6 +26,7 @@ from managed_k8s.picture import Scene
 from managed_k8s.plan import plan as make_plan
 from managed_k8s.plan import waiting as make_waiting
 from managed_k8s.reconcile import STATE
+from managed_k8s.restore.plan import RestoreError
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
 from managed_k8s.volumes import service as volume_service
@@ -53,7 +54,7 @@ def errors() -> tuple[type[Exception], ...]:
     return (
         VerbError, InvalidError, cluster_map.MapError, mirror.MirrorError, JobError, CloudError, OSError,
         openstack.exceptions.SDKException, kubernetes.config.ConfigException, salt.exceptions.SaltException,
-        *service.ERRORS, VolumeError,
+        *service.ERRORS, RestoreError, VolumeError,
     )  # fmt: skip
 
 
@@ -329,17 +330,24 @@ def scene(opts: Mapping[str, Any], cluster: str | None, entries: Iterable[Mappin
 
 def reach(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     """Return how to reach a cluster's API and servers; writes a configuration for ssh. Raises VerbError."""
-    from managed_k8s.cloud.credential import SSH_KEY
-
     name = choose(opts, cluster)
     store = Store.of(opts, name)
     path = kubeconfig(opts, name, None)["path"]
+    config = ssh_configuration(opts, name)
+    return {"cluster": name, **ways.commands(Path(path), config, store.read("inventory.json") or {})}
+
+
+def ssh_configuration(opts: Mapping[str, Any], name: str) -> Path:
+    """Write a configuration for ssh, in which every server of a cluster has its name; return its path."""
+    from managed_k8s.cloud.credential import SSH_KEY
+
+    store = Store.of(opts, name)
     servers = store.read("inventory.json") or {}
     profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d").good
     of_servers = {server: profiles.get(profile, {}) for server, profile in inputs.servers(opts, name).items()}
     text = ways.ssh_config(servers, of_servers, store.path(SSH_KEY), store.path("known_hosts/x").parent)
     store.write_text("ssh_config", text)
-    return {"cluster": name, **ways.commands(Path(path), store.path("ssh_config"), servers)}
+    return store.path("ssh_config")
 
 
 def kubeconfig(opts: Mapping[str, Any], cluster: str | None, path: str | None) -> dict[str, Any]:
@@ -431,7 +439,7 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
 
     # A reconciler that is at work would bring back what is removed; a backup would go on without a cluster.
     with (
-        _alone(opts, found, say),
+        alone(opts, found, say),
         service.lock(found.store),
         volume_service.lock(found.store),
         contextlib.ExitStack() as nobody_makes_any,
@@ -450,7 +458,7 @@ def destroy(opts: Mapping[str, Any], found: Cluster, say: Any) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def _alone(opts: Mapping[str, Any], found: Cluster, say: Any) -> Iterator[None]:
+def alone(opts: Mapping[str, Any], found: Cluster, say: Any) -> Iterator[None]:
     """Hold the cluster's lock; a reconciler of its own process is stopped for it, at whatever it is."""
     lock = wakeups.lock(found.store)
     try:

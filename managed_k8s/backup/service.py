@@ -136,7 +136,7 @@ class Backups:
         ticket = f"ticket-{secrets.token_hex(16)}"
         with (
             landing.Landing(self.opts, member.name, ticket) as place,
-            self._scratch() as folder,
+            self.scratch() as folder,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             sending = pool.submit(self.jobs.run, member.name, "managed_k8s_backup.send", ticket, limit=_SEND_LIMIT)
@@ -184,7 +184,7 @@ class Backups:
         return ""
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Iterator[Path]:
         """Give a folder that is gone afterwards; one that a killed process left is removed first."""
         folder = self.vault.path("scratch/x").parent
         shutil.rmtree(folder, ignore_errors=True)
@@ -242,7 +242,7 @@ class Backups:
         """
         chosen = self.find(name)
         attempt = attempting(self.store, self.history, DRILLS, "backup", "verified")
-        with attempt as announce, self._scratch() as folder:
+        with attempt as announce, self.scratch() as folder:
             problems = drill.run(self.repository, chosen, self.programs(), folder)
             self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})
             if problems:

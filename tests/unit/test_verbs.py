@@ -88,7 +88,7 @@ def quick(monkeypatch):
 
 def test_removing_waits_for_nobody_for_ever(opts, store, quick):
     found: Any = SimpleNamespace(name="demo", store=store)
-    alone = verbs._alone(opts, found, lambda words: None)
+    alone = verbs.alone(opts, found, lambda words: None)
     with wakeups.lock(store), pytest.raises(verbs.VerbError, match=r"still works on it.*fuser"):
         alone.__enter__()
 
@@ -114,7 +114,7 @@ def test_removing_stops_the_reconciler(opts, store, quick, tmp_path, monkeypatch
 
     monkeypatch.setattr(wakeups, "reconcilers", lambda configuration, cluster: [psutil.Process(held.pid)])
     said: list[str] = []
-    with verbs._alone(opts, found, said.append):
+    with verbs.alone(opts, found, said.append):
         assert wakeups.is_held(store)
     assert said == [f"stop the reconciler (process {held.pid})"]
     with contextlib.suppress(ProcessLookupError):

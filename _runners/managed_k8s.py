@@ -613,7 +613,7 @@ def restore(cluster=None, backup=None, target_time=None, yes=False):
             return {"cluster": name, "restored": False}, False
         ready = found.run(proposed.plan)
     seconds = round(time.monotonic() - begun, 1)
-    _print(f"{name} is {'restored and smoke-tested' if ready else 'not ready yet; see: salt-run managed_k8s.status'}.")
+    _print(f"{name} is {'as it should be again' if ready else 'not ready yet; see: salt-run managed_k8s.status'}.")
     return {"cluster": name, "restored": ready, "seconds": seconds, "steps": found.took}, ready
 
 

@@ -67,7 +67,8 @@ class Restore:
         # The way to the servers by ssh is written from it.
         self.store.write("inventory.json", servers)
         names = [name for name in self.jobs.accepted(self.store.cluster) if name in servers]
-        running = [name for name in names if servers[name]["status"] == "ACTIVE"]
+        # One that is being made has a key before it has a minion.
+        running = [name for name in names if servers[name]["status"] == "ACTIVE" and not servers[name].get("pending")]
         answers = self._ask(names, running)
         broken = {name: answer for name, answer in answers.items() if not isinstance(answer.value, Mapping)}
         if broken:

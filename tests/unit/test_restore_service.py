@@ -322,3 +322,11 @@ def test_looks_at_servers_as_they_are(restore):
     assert isinstance(found, Situation)
     assert found.left == {"demo-master-1": Left("joined", True, True, 9, 5)}
     assert found.servers["demo-master-2"] == "id-demo-master-2"
+
+
+def test_what_was_restored_is_smoke_tested_again(restore):
+    restore.store.write("smoke.json", {"digest": "d"})
+    restore.run(Plan("restore-1", backup=RECORD.name, certificates=("demo-master-2",)))
+    assert restore.store.read("smoke.json") == {"digest": "d"}
+    restore.run(BACK)
+    assert restore.store.read("smoke.json") is None

@@ -49,6 +49,7 @@ def test_a_master_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
         "unschedulable": False,
         "cordoned_by": None,
         "drained": False,
+        "disk_pressure": False,
     }
 
 

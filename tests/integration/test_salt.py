@@ -127,8 +127,9 @@ def test_help_is_of_verbs_alone(running):
     listed = {line.strip().removesuffix(":") for line in shown.splitlines() if line.startswith("managed_k8s.")}
     assert {name.removeprefix("managed_k8s.") for name in listed} == {
         "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "events", "history",
-        "infra", "kubeconfig", "metrics", "pause", "plan", "reach", "reconcile", "replace", "resume", "smoke", "status",
-        "sweep", "uncordon", "validate", "wait",
+        "infra", "kubeconfig", "metrics", "pause", "plan", "reach", "reboot", "reconcile", "replace", "restore",
+        "restore_volume", "resume", "rollback", "smoke", "status", "sweep", "uncordon", "upgrade", "validate",
+        "volume_backup", "volume_backups", "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 

@@ -103,7 +103,8 @@ def heals(demo, name, since, limit):
     finally:
         found = happened(demo, name, since)
         print(f"{name}: " + ", ".join(f"{what} after {seconds} s" for what, seconds in found))
-    eventually(lambda: settled(demo, time.time()), 300, interval=2)
+    ended = since + dict(found)["healed"]
+    eventually(lambda: settled(demo, ended), 400, interval=2)
     return [what for what, _ in found]
 
 

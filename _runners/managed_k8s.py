@@ -608,19 +608,13 @@ def restore(cluster=None, backup=None, target_time=None, yes=False):
         title = f"{proposed.plan.id} of {name} was begun, and is gone on with:" if proposed.resumed else "This is done:"
         _print(title, *(f"  {n}. {_escape(words)}" for n, words in enumerate(proposed.steps, 1)))
         _print("This will be lost:", *_bullets(proposed.losses))
-        if not yes and not _agreed_to_restore(name):
+        if not yes and not _agreed("restore", f"restore {name}"):
             _print("Nothing was changed.")
             return {"cluster": name, "restored": False}, False
         ready = found.run(proposed.plan)
     seconds = round(time.monotonic() - begun, 1)
     _print(f"{name} is {'as it should be again' if ready else 'not ready yet; see: salt-run managed_k8s.status'}.")
     return {"cluster": name, "restored": ready, "seconds": seconds, "steps": found.took}, ready
-
-
-def _agreed_to_restore(name):
-    if not (_for_people() and sys.stdin.isatty()):
-        raise verbs.VerbError(f"restore: nobody can be asked here; say yes=True to restore {name}")
-    return input("Type yes to go on: ").strip() == "yes"
 
 
 @_face

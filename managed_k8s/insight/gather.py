@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from managed_k8s import access, fleet, naming, observe, wakeups
+from managed_k8s import access, fleet, observe, wakeups
 from managed_k8s.backup import schedule, service
 from managed_k8s.insight import certificates, volumes
 from managed_k8s.insight.world import (
@@ -31,6 +31,7 @@ from managed_k8s.intent import Intent
 from managed_k8s.live import Cluster
 from managed_k8s.model import Member
 from managed_k8s.reconcile import STATE
+from managed_k8s.removal_plan import is_master
 from managed_k8s.upgrade import certificates as renewals
 
 # Seconds that somebody who looks waits for the cloud, or for Kubernetes.
@@ -148,7 +149,7 @@ class _Gatherer:
     def _members(self) -> tuple[Member, ...] | None:
         """Return etcd's members as a master tells of them, one that Kubernetes finds well if there is one."""
         facts, nodes = self.observer.minions, self.api.nodes or {}
-        masters = [name for name, known in facts.items() if _is_master(name) and known.is_member]
+        masters = [name for name, known in facts.items() if is_master(name) and known.is_member]
         why = "no master that is one of its members is connected"
         for name in sorted(masters, key=lambda name: (not nodes.get(name, {}).get("ready"), name)):
             try:
@@ -271,8 +272,3 @@ def reason(error: BaseException) -> str:
 
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:300]
-
-
-def _is_master(name: str) -> bool:
-    node = naming.parse(name)
-    return node is not None and node.role == naming.MASTER

@@ -72,9 +72,17 @@ def _is_left(name: str, node: Mapping[str, Any], servers: Servers) -> bool:
     """Tell whether a Node is of a server that is gone: OpenStack does not list it, and its kubelet is silent."""
     if node["ready"] or naming.parse(name) is None:
         return False
+    return is_without_server(node, servers[name]["id"] if name in servers else None)
+
+
+def is_without_server(node: Mapping[str, Any], server: str | None) -> bool:
+    """Tell whether a Node is of no server, or of another one than that of its name.
+
+    node: as observe_kubernetes.nodes() returns it. server: Nova's id of the server of that name, or None.
+    """
     # openstack:///ID, or openstack://REGION/ID (cloud-provider-openstack, pkg/openstack/instances.go)
-    server = (node["provider_id"] or "").rpartition("/")[2]
-    return name not in servers or bool(server and server != servers[name]["id"])
+    known = (node["provider_id"] or "").rpartition("/")[2]
+    return server is None or bool(known and known != server)
 
 
 def member(told: Mapping[str, Any], servers: Servers) -> Member:

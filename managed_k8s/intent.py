@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
-
-import filelock
 
 from managed_k8s.store import Store
 
@@ -103,9 +101,5 @@ class Intent:
         """Have things changed again."""
         self._store.remove(_PAUSED)
 
-    @contextlib.contextmanager
-    def _changing(self, name: str) -> Iterator[dict[str, Any]]:
-        with filelock.FileLock(self._store.path(".intent.lock"), mode=0o600):
-            content = dict(self._store.read(name) or {})
-            yield content
-            self._store.write(name, content)
+    def _changing(self, name: str) -> contextlib.AbstractContextManager[dict[str, Any]]:
+        return self._store.changing(name, ".intent.lock")

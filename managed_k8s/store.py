@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 # Beside the folder of the clusters, for backups outlive them.
 BACKUPS = "managed_k8s_backups"
@@ -65,6 +67,17 @@ class Store:
         with os.fdopen(handle, "w") as file:
             file.write(text)
         Path(part).rename(path)
+
+    @contextlib.contextmanager
+    def changing(self, name: str, lock: str) -> Iterator[dict[str, Any]]:
+        """Give a JSON file's table to be changed, and write it; a change is whole, whoever else makes one.
+
+        lock: file that keeps the others out meanwhile.
+        """
+        with filelock.FileLock(self.path(lock), mode=0o600):
+            content = dict(self.read(name) or {})
+            yield content
+            self.write(name, content)
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""

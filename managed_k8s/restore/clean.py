@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes.client import ApiClient, StorageV1Api
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s import naming, observe_kubernetes
+from managed_k8s import fleet, naming, observe_kubernetes
 from managed_k8s.kube import drain
 
 
@@ -17,13 +17,9 @@ def stale(nodes: Mapping[str, Mapping[str, Any]], servers: Mapping[str, str]) ->
 
     nodes: as observe_kubernetes.nodes() returns them. servers: name -> Nova's id.
     """
-    return sorted(name for name, node in nodes.items() if naming.parse(name) and _is_stale(name, node, servers))
-
-
-def _is_stale(name: str, node: Mapping[str, Any], servers: Mapping[str, str]) -> bool:
-    # openstack:///ID, or openstack://REGION/ID
-    server = (node["provider_id"] or "").rpartition("/")[2]
-    return name not in servers or bool(server and server != servers[name])
+    return sorted(
+        name for name, node in nodes.items() if naming.parse(name) and fleet.is_without_server(node, servers.get(name))
+    )
 
 
 def clean(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import filelock
 
 from managed_k8s.store import Store
 from managed_k8s.upgrade.versions import AT_WORK, SEEN, WANTED
@@ -92,9 +90,5 @@ class Record:
             servers.pop(name, None)
         self.end(name)
 
-    @contextlib.contextmanager
-    def _changing(self, name: str) -> Iterator[dict[str, Any]]:
-        with filelock.FileLock(self._store.path(".rolling.lock"), mode=0o600):
-            content = dict(self._store.read(name) or {})
-            yield content
-            self._store.write(name, content)
+    def _changing(self, name: str) -> contextlib.AbstractContextManager[dict[str, Any]]:
+        return self._store.changing(name, ".rolling.lock")

@@ -40,7 +40,8 @@ class Infrastructure:
         say: Say = lambda text: None,
         change: bool = True,
     ) -> None:
-        self.conn, self.cluster, self.openstack = conn, cluster, settings["openstack"]
+        self.conn, self.cluster = conn, cluster
+        self.settings, self.openstack = settings, settings["openstack"]
         self.tag = naming.tag(cluster)
         self.say, self.change = say, change
         self.changes: list[str] = []
@@ -199,14 +200,14 @@ class Infrastructure:
         }  # fmt: skip
         # A new group has two rules of Neutron's own, which let everything out.
         missing = [role for role, group in groups.items() if not group]
-        self.needs["security group rule"] += sum(2 + len(rules.of_role(role, self.openstack)) for role in missing)
+        self.needs["security group rule"] += sum(2 + len(rules.of_role(role, self.settings)) for role in missing)
         if not missing:
             roles = {group.id: role for role, group in groups.items()}
             for role, group in groups.items():
                 self._rules(role, group, groups, roles)
 
     def _rules(self, role: str, group: Any, groups: Mapping[str, Any], roles: Mapping[str, str]) -> None:
-        wanted = rules.of_role(role, self.openstack)
+        wanted = rules.of_role(role, self.settings)
         present = {
             _rule(rule, roles): rule
             for rule in self.conn.network.security_group_rules(security_group_id=group.id, direction="ingress")

@@ -8,9 +8,15 @@ from typing import Any
 
 from managed_k8s.naming import GATEWAY, MASTER, ROLES, WORKER
 
-API, SSH, KUBELET, VXLAN = 6443, 22, 10250, 8472
+API, SSH, KUBELET = 6443, 22, 10250
 ETCD = (2379, 2380)
 VRRP = "112"
+# What nodes' networks tell each other, by the setting kubernetes.cni. For those that an operator brings: VXLAN of Cilium
+# and Calico, Geneve, Cilium's health checks, Calico's Typha.
+NETWORKS = {
+    "flannel": (("udp", 8472),),
+    "none": (("udp", 8472), ("udp", 4789), ("udp", 6081), ("tcp", 4240), ("tcp", 5473)),
+}
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -28,12 +34,14 @@ class Rule:
         return f"{self.protocol}{ports} from {self.remote}"
 
 
-def of_role(role: str, openstack: Mapping[str, Any]) -> frozenset[Rule]:
+def of_role(role: str, settings: Mapping[str, Any]) -> frozenset[Rule]:
     """Return what may reach servers of a role.
 
-    openstack: that part of the settings.
+    settings: the whole settings.
     """
-    return frozenset({GATEWAY: _gateway, MASTER: _master, WORKER: _worker}[role](openstack))
+    if role == GATEWAY:
+        return frozenset(_gateway(settings["openstack"]))
+    return frozenset([*_node(settings["kubernetes"]["cni"]), *(_master() if role == MASTER else ())])
 
 
 def _tcp(remotes: Iterable[str], first: int, last: int | None = None) -> Iterable[Rule]:
@@ -49,19 +57,15 @@ def _gateway(openstack: Mapping[str, Any]) -> Iterable[Rule]:
     yield from (Rule("icmp", None, role) for role in ROLES)
 
 
-def _node() -> Iterable[Rule]:
+def _node(cni: str) -> Iterable[Rule]:
     yield from _tcp([GATEWAY], SSH)
     yield from _tcp([MASTER], KUBELET)
-    yield from (Rule("udp", (VXLAN, VXLAN), role) for role in (MASTER, WORKER))
+    for protocol, port in NETWORKS[cni]:
+        yield from (Rule(protocol, (port, port), role) for role in (MASTER, WORKER))
     yield from (Rule("icmp", None, role) for role in ROLES)
 
 
-def _master(openstack: Mapping[str, Any]) -> Iterable[Rule]:
-    yield from _node()
+def _master() -> Iterable[Rule]:
     # Pods reach the API as service `kubernetes`, which leads to the masters themselves.
     yield from _tcp(ROLES, API)
     yield from _tcp([MASTER], *ETCD)
-
-
-def _worker(openstack: Mapping[str, Any]) -> Iterable[Rule]:
-    return _node()

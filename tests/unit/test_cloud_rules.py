@@ -2,6 +2,7 @@
 
 import pytest
 
+from managed_k8s import settings
 from managed_k8s.cloud import rules
 from managed_k8s.naming import GATEWAY, MASTER, WORKER
 
@@ -9,6 +10,11 @@ OPENSTACK = {
     "network_cidr": "10.30.0.0/24",
     "api_allowed_cidrs": ["198.51.100.0/24"],
     "ssh_allowed_cidrs": ["203.0.113.7/32"],
+}
+OWN_NETWORK = {
+    f"{port} from {role}"
+    for port in ("udp 4789", "udp 6081", "tcp 4240", "tcp 5473")
+    for role in (MASTER, WORKER)
 }
 PING = {f"icmp from {role}" for role in (GATEWAY, MASTER, WORKER)}
 TABLE = {
@@ -37,6 +43,20 @@ TABLE = {
 }
 
 
+def found(role, cni):
+    return {rule.words for rule in rules.of_role(role, {"openstack": OPENSTACK, "kubernetes": {"cni": cni}})}
+
+
 @pytest.mark.parametrize("role", TABLE)
 def test_lets_in_what_the_role_needs_and_nothing_else(role):
-    assert {rule.words for rule in rules.of_role(role, OPENSTACK)} == TABLE[role] | PING
+    assert found(role, "flannel") == TABLE[role] | PING
+
+
+@pytest.mark.parametrize("role", TABLE)
+def test_a_network_that_the_operator_brings_reaches_nodes_and_nobody_else(role):
+    assert found(role, "none") == TABLE[role] | PING | (OWN_NETWORK if role != GATEWAY else set())
+
+
+def test_every_pod_network_of_the_settings_has_rules():
+    known = settings.schema()["properties"]["kubernetes"]["properties"]["cni"]["enum"]
+    assert set(known) == set(rules.NETWORKS)

@@ -77,7 +77,7 @@ def _fill(store: Store, found: settings.Settings, authority: trustme.CA, port: i
     access.keep(store, _kubeconfig(authority, port), authority.cert_pem.bytes().decode())
     store.write("infra.json", {"public_address": HOST})
     store.write("initialised.json", {"master": f"{CLUSTER}-master-1", "finished": True})
-    store.write("application_credential.json", {"id": "i"})
+    store.write("application_credential.json", {"id": "i", "access_rules": [{}]})
     image = {"archive": "images/pause.tar", "name": "pause", "tag": "1", "digest": "sha256:1"}
     version = found["kubernetes"]["version"]
     base = f"{found['artifacts']['url']}/kubernetes/{version}"

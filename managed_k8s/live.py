@@ -199,10 +199,13 @@ class LiveKube:
         return complete and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")
 
     def _has_addons(self, api: Any) -> bool:
+        from managed_k8s.cloud import credential
         from managed_k8s.kube import addons
 
-        credential = self.store.read("application_credential.json")
-        return credential is not None and not addons.missing(api, self._objects(credential))
+        kept = self.store.read(credential.FILE)
+        if kept is None or not credential.suits(kept, self.settings["openstack"]):
+            return False
+        return not addons.missing(api, self._objects(kept))
 
     def _objects(self, credential: Mapping[str, Any]) -> Any:
         """Return the add-ons' objects of the version that the control plane has; the mirror is asked once for each."""
@@ -293,20 +296,22 @@ class LiveKube:
 
     def apply_addons(self, say: Callable[[str], None]) -> None:
         """Apply the add-ons with a credential of the cluster's own."""
-        from managed_k8s.cloud import credential
         from managed_k8s.kube import addons
 
         self._addons.clear()
-        found = credential.ensure_application_credential(self.cloud.connection, self.store)
+        found = self._credential()
         addons.apply(self.connect(), self._objects(found), say)
 
     def resources(self) -> dict[str, str]:
         """Return the files for ~/.managed_k8s: name -> text, nothing secret."""
-        from managed_k8s.cloud import credential
         from managed_k8s.kube import resources
 
-        found = credential.ensure_application_credential(self.cloud.connection, self.store)
-        return resources.files(self.settings, self._objects(found))
+        return resources.files(self.settings, self._objects(self._credential()))
+
+    def _credential(self) -> dict[str, Any]:
+        from managed_k8s.cloud import credential
+
+        return credential.ensure_application_credential(self.cloud.connection, self.store, self.settings["openstack"])
 
     def smoke(self, say: Callable[[str], None]) -> list[str]:
         """Run the smoke test; return what failed."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import filelock
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from openstack.connection import Connection
 
-from managed_k8s.cloud import ownership
+from managed_k8s.cloud import access_rules, ownership
 from managed_k8s.cloud.connection import CloudError
 from managed_k8s.store import Store
 
 SSH_KEY = "ssh_key"
+FILE = "application_credential.json"
 MEMBER = "member"
 
 
@@ -49,18 +53,22 @@ def _public(private: str) -> str:
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
-def ensure_application_credential(conn: Connection, store: Store) -> dict[str, str]:
+def ensure_application_credential(conn: Connection, store: Store, openstack: Mapping[str, Any]) -> dict[str, Any]:
     """Return the credential that the cloud controller manager and Cinder CSI log in with; made once.
 
-    Its secret is shown by Keystone only when it is made, so it is kept in the store; one without a known secret is
-    replaced. It cannot make further credentials.
+    openstack: that part of the settings. Its secret is shown by Keystone only when it is made, so it is kept in the
+    store; one without a known secret, or with other access rules than the settings say, is replaced. It cannot make
+    further credentials. Raises CloudError when the cloud cannot do access rules; the one that there is stays then.
     """
     name = ownership.secret(store.cluster)
-    kept = store.read("application_credential.json")
+    kept = store.read(FILE)
     user = conn.current_user_id
+    rules = access_rules.of(conn) if openstack["access_rules"] else None
     found = next((c for c in conn.identity.application_credentials(user) if c.name == name), None)
-    if found and kept and kept["id"] == found.id:
+    if found and kept and kept["id"] == found.id and kept.get("access_rules") == rules:
         return dict(kept)
+    if rules and (problems := access_rules.problems(conn, store.cluster, roles(conn))):
+        raise CloudError("\n".join(problems))
     if found:
         conn.identity.delete_application_credential(user, found)
     made = conn.identity.create_application_credential(
@@ -68,8 +76,8 @@ def ensure_application_credential(conn: Connection, store: Store) -> dict[str, s
         name=name,
         description=f"Cloud integration of Kubernetes cluster {store.cluster}",
         unrestricted=False,
-        # No access rules: services that are not set up for them refuse every request, and none says so beforehand.
-        **_roles(conn),
+        **({"access_rules": rules} if rules else {}),
+        **roles(conn),
     )
     credential = {
         "id": made.id,
@@ -77,12 +85,18 @@ def ensure_application_credential(conn: Connection, store: Store) -> dict[str, s
         "auth_url": conn.config.get_auth_args()["auth_url"],
         "region": conn.config.get_region_name() or "",
         "ca": _ca(conn),
+        "access_rules": rules,
     }
-    store.write("application_credential.json", credential)
+    store.write(FILE, credential)
     return credential
 
 
-def _roles(conn: Connection) -> dict[str, list[dict[str, str]]]:
+def suits(credential: Mapping[str, Any] | None, openstack: Mapping[str, Any]) -> bool:
+    """Tell whether what is kept is a credential as the settings want it."""
+    return credential is not None and bool(credential.get("access_rules")) == openstack["access_rules"]
+
+
+def roles(conn: Connection) -> dict[str, list[dict[str, str]]]:
     """Return the role that is enough, so that an administrator's account does not give its power away."""
     held = conn.session.auth.get_access(conn.session).role_names
     # Clouds without the role have another one for the same purpose, which no client can know: all that are held, then.

@@ -32,6 +32,11 @@ def secret(cluster: str) -> str:
     return f"managed-k8s-{cluster}"
 
 
+def trial(cluster: str) -> str:
+    """Return the name of the application credential that access rules are tried with."""
+    return f"{secret(cluster)}-trial"
+
+
 def made_names(cluster: str) -> set[str]:
     """Return the names of all objects that the infrastructure of a cluster consists of."""
     return {cluster, api_port(cluster), *(group(cluster, role) for role in naming.ROLES)}

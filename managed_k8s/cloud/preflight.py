@@ -11,7 +11,7 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s import checkout, inputs, naming
-from managed_k8s.cloud import infra, profile, quota
+from managed_k8s.cloud import access_rules, credential, infra, ownership, profile, quota
 from managed_k8s.cloud.connection import CloudError, explained, persistently
 from managed_k8s.settings import InvalidError, Settings
 
@@ -95,8 +95,9 @@ def _in_the_cloud(conn: Connection, requests: Sequence[Request], found: Mapping[
         objects = pool.map(lambda request: profile.missing(conn, request.where, request.keys), distinct.values())
         needs = {cluster: pool.submit(infra.needs, conn, cluster, settings) for cluster, settings in found.items()}
         present = pool.submit(lambda: {server.name for server in conn.compute.servers(details=False)})
+        rights = pool.submit(_rights, conn, found)
         problems = [problem for problems in objects for problem in problems]
-    problems += _rights(conn) if found else []
+    problems += rights.result()
     total: quota.Needs = collections.Counter()
     for future in needs.values():
         try:
@@ -109,13 +110,19 @@ def _in_the_cloud(conn: Connection, requests: Sequence[Request], found: Mapping[
     return problems
 
 
-def _rights(conn: Connection) -> list[str]:
-    """Return why the account cannot make the cluster's own application credential, as far as Keystone tells."""
+def _rights(conn: Connection, found: Mapping[str, Settings]) -> list[str]:
+    """Return why a cluster's own application credential cannot be made as its settings say."""
     access = conn.session.auth.get_access(conn.session)
     own = access.application_credential if access.application_credential_id else {}
-    if not own.get("restricted"):
+    if found and own.get("restricted"):
+        return [
+            f"the application credential {own.get('name')} of clouds.yaml is restricted: it may not make the one that "
+            "the cluster's cloud integration logs in with. Make another: "
+            "openstack application credential create --unrestricted"
+        ]
+    wanting = [cluster for cluster, settings in found.items() if settings["openstack"]["access_rules"]]
+    if not wanting:
         return []
-    return [
-        f"the application credential {own.get('name')} of clouds.yaml is restricted: it may not make the one that the "
-        "cluster's cloud integration logs in with. Make another: openstack application credential create --unrestricted"
-    ]
+    present = {one.name for one in conn.identity.application_credentials(conn.current_user_id)}
+    new = [cluster for cluster in wanting if ownership.secret(cluster) not in present]
+    return access_rules.problems(conn, new[0], credential.roles(conn)) if new else []

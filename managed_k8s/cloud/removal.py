@@ -63,7 +63,7 @@ def kinds(conn: Connection, cluster: str) -> list[Kind]:
         Kind("key pair", named(compute.keypairs, secret), compute.delete_keypair),
         Kind(
             "application credential",
-            named(lambda: identity.application_credentials(user), secret),
+            named(lambda: identity.application_credentials(user), secret, ownership.trial(cluster)),
             lambda credential: identity.delete_application_credential(user, credential),
         ),
     ]

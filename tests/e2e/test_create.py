@@ -7,6 +7,8 @@ import itertools
 import json
 import stat
 
+import keystoneauth1.identity.v3
+import keystoneauth1.session
 import pytest
 import requests
 import yaml
@@ -240,3 +242,29 @@ def test_what_the_salt_master_keeps_is_its_owners(demo):
     assert stat.S_IMODE(demo.store.folder.stat().st_mode) == 0o700
     for secret in ("ssh_key", "kubeconfig", "application_credential.json", "encryption.json"):
         assert stat.S_IMODE((demo.store.folder / secret).stat().st_mode) == 0o600, secret
+
+
+def test_the_clouds_account_in_kubernetes_may_do_what_its_controllers_need_and_no_more(demo):
+    kept = demo.store.read("application_credential.json")
+    login = keystoneauth1.identity.v3.ApplicationCredential(
+        kept["auth_url"], application_credential_id=kept["id"], application_credential_secret=kept["secret"]
+    )
+    session = keystoneauth1.session.Session(login, verify=demo.cloud.config.config["cacert"])
+
+    def status(service, method, path):
+        where = {"service_type": service, "interface": "public"}
+        return session.request(path, method, endpoint_filter=where, raise_exc=False, json={}).status_code
+
+    assert status("compute", "GET", "/servers/detail") == 200
+    assert status("network", "GET", "/v2.0/ports") == 200
+    assert status("block-storage", "GET", "/volumes/detail") == 200
+    # What is allowed and makes no sense is told so; what is not allowed never gets so far.
+    assert status("block-storage", "POST", "/volumes") == 400
+    for service, method, path in (
+        ("compute", "POST", "/servers"),
+        ("compute", "GET", "/os-keypairs"),
+        ("network", "POST", "/v2.0/ports"),
+        ("network", "GET", "/v2.0/floatingips"),
+        ("block-storage", "GET", "/types"),
+    ):
+        assert status(service, method, path) == 401, (service, method, path)

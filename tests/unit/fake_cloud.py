@@ -141,6 +141,9 @@ class Cloud:
         ]
         self.server_status = "ACTIVE"
         self.identity.application_credentials = lambda user: tables["application_credentials"].list()
+        self.identity.create_application_credential = lambda user, **values: tables["application_credentials"].create(
+            **{"secret": "s3cret", **values}
+        )
         self.identity.delete_application_credential = lambda user, item: tables["application_credentials"].delete(item)
         self.block_storage.find_type = lambda name: None
         self.block_storage.types = list
@@ -154,9 +157,16 @@ class Cloud:
         compute.get_limits = lambda: SimpleNamespace(absolute=AbsoluteLimits(**self.compute_quota))
         network.get_quota = lambda project, details: QuotaDetails(**self.network_quota)
         self.block_storage.get_limits = lambda: SimpleNamespace(absolute=AbsoluteLimit(**self.storage_quota))
-        self.config = SimpleNamespace(get_auth_args=lambda: {"auth_url": "https://192.0.2.1:5000/v3"})
+        self.config = SimpleNamespace(
+            get_auth_args=lambda: {"auth_url": "https://192.0.2.1:5000/v3"},
+            get_region_name=lambda service=None: "One",
+            get_interface=lambda service: "public",
+            get_requests_verify_args=lambda: (True, None),
+        )
         # Of the token that clouds.yaml's account got.
-        self.token = AccessInfoV3({"token": {"roles": [{"id": "1", "name": "member"}], "methods": ["password"]}}, "id")
+        catalogue = [{"type": name, "endpoints": []} for name in ("identity", "compute", "network", "block-storage")]
+        token = {"roles": [{"id": "1", "name": "member"}], "methods": ["password"], "catalog": catalogue}
+        self.token = AccessInfoV3({"token": token}, "id")
         self.session = SimpleNamespace(auth=SimpleNamespace(get_access=lambda session: self.token))
 
     def _create_ip(self, **values):

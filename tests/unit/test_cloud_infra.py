@@ -18,7 +18,9 @@ SETTINGS = {
         "anti_affinity": "soft",
         "api_allowed_cidrs": ["0.0.0.0/0"],
         "ssh_allowed_cidrs": ["0.0.0.0/0"],
-    }
+        "access_rules": False,
+    },
+    "kubernetes": {"cni": "flannel"},
 }
 EVERYTHING = {
     "networks": ["demo"],
@@ -42,7 +44,7 @@ def made(cloud):
 
 
 def settings(**changed):
-    return {"openstack": {**copy.deepcopy(SETTINGS["openstack"]), **changed}}
+    return {**SETTINGS, "openstack": {**copy.deepcopy(SETTINGS["openstack"]), **changed}}
 
 
 def test_makes_everything_and_says_where_the_api_is(cloud):

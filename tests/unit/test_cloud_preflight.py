@@ -5,7 +5,7 @@ import salt.config
 import yaml
 from keystoneauth1.access.access import AccessInfoV3
 
-from managed_k8s.cloud import command, creation, infra, preflight, quota
+from managed_k8s.cloud import access_rules, command, creation, infra, preflight, quota
 from managed_k8s.cloud.preflight import Request
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -43,7 +43,7 @@ class Checkout:
         self.map, self.provider = dict(MAP), dict(PROVIDER)
         self.profiles = {f"demo-{role}": profile(role) for role in ("gateway", "master", "worker")}
         self.settings = {
-            "openstack": {"cloud": "lab", "external_network": "external"}, "artifacts": {"url": "http://192.0.2.9"},
+            "openstack": {"cloud": "lab", "external_network": "external", "access_rules": False}, "artifacts": {"url": "http://192.0.2.9"},
         }  # fmt: skip
 
     def opts(self, **more):
@@ -251,6 +251,20 @@ def test_a_restricted_application_credential_is_told_beforehand(checkout, cloud,
         assert "openstack application credential create --unrestricted" in problem
     else:
         command.check(checkout.opts(), "openstack", lambda: cloud)
+
+
+def test_a_cloud_that_cannot_do_access_rules_is_told_beforehand(checkout, cloud, monkeypatch):
+    checkout.settings["openstack"]["access_rules"] = True
+    statuses = {"compute": 200, "network": 200, "block-storage": 401}
+    monkeypatch.setattr(access_rules, "_status", lambda conn, session, service: statuses[service])
+    with pytest.raises(InvalidError) as caught:
+        command.check(checkout.opts(), "openstack", lambda: cloud)
+    (problem,) = caught.value.problems
+    assert list(cloud.identity.application_credentials("user")) == []
+    assert problem.startswith("openstack.access_rules: block-storage of this cloud refuses")
+    # A cluster that has its credential is not asked about it.
+    cloud.tables["application_credentials"].create(name="managed-k8s-demo")
+    command.check(checkout.opts(), "openstack", lambda: cloud)
 
 
 def test_a_distributed_router_is_refused(checkout, cloud):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import configparser
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_cloud_controller_sees_nothing_of_its_host() -> None:
     assert "ClusterRole system:cloud-node-controller" not in found
 
 
-def test_cloud_conf_has_the_credential_and_no_load_balancers_without_octavia() -> None:
+def test_cloud_conf_has_the_credential_and_no_load_balancers() -> None:
     data = made()["Secret cloud-config"]["data"]
     text = base64.b64decode(data["cloud.conf"]).decode()
     conf = cloud_conf(text)
@@ -140,18 +141,18 @@ def test_cloud_conf_has_the_credential_and_no_load_balancers_without_octavia() -
     assert base64.b64decode(data["ca.pem"]) == b"-----CA-----"
 
 
-def test_cloud_conf_with_octavia_and_public_authorities() -> None:
+def test_cloud_conf_of_a_cloud_with_a_public_authority() -> None:
     credential = {"id": "i", "secret": "s", "auth_url": "https://cloud", "region": "One", "ca": None}
-    access = addons.CloudAccess.of("demo", credential, addons.LoadBalancers("net-1", "sub-1"))
-    data = made(access)["Secret cloud-config"]["data"]
+    data = made(addons.CloudAccess.of("demo", credential))["Secret cloud-config"]["data"]
     conf = cloud_conf(base64.b64decode(data["cloud.conf"]).decode())
     assert list(data) == ["cloud.conf"]
     assert "ca-file" not in conf["Global"]
-    assert dict(conf["LoadBalancer"]) == {
-        "enabled": '"true"',
-        "floating-network-id": '"net-1"',
-        "subnet-id": '"sub-1"',
-    }
+
+
+def test_another_credential_renews_the_pods_that_log_in_with_it_and_no_others() -> None:
+    before, after = made(), made(dataclasses.replace(ACCESS, id="id-2"))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"Secret cloud-config", f"DaemonSet {CCM}", "Deployment csi-cinder-controllerplugin"}
 
 
 def test_secret_stays_out_of_what_is_printed() -> None:

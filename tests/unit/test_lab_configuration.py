@@ -46,6 +46,13 @@ def test_every_service_has_a_unit_that_waits_for_what_it_needs(tree, addresses):
         assert (tree / f"etc/uwsgi-openstack/{service.name}.ini").exists() == bool(service.threads)
 
 
+def test_every_service_knows_its_type_in_the_catalogue_by_which_it_holds_to_access_rules(tree):
+    """Without it, and with another name of the type, keystonemiddleware answers every such request with 401."""
+    sections = [ini(path) for path in tree.rglob("etc/*/*.conf") if "[keystone_authtoken]" in path.read_text()]
+    found = {section["keystone_authtoken"]["service_type"] for section in sections}
+    assert found == {endpoint.type for endpoint in ENDPOINTS} - {"identity"}
+
+
 def test_the_three_hypervisors_differ(tree, addresses):
     names = [ini(tree / f"etc/hypervisors/hv{number}-nova.conf")["DEFAULT"]["my_ip"] for number in (1, 2, 3)]
     assert names == [str(addresses.hypervisor(number)) for number in (1, 2, 3)]

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from managed_k8s.kube.addons.manifests import Object
+from managed_k8s.kube.addons.manifests import Object, pod
 
 SECRET = "cloud-config"  # noqa: S105  the name that upstream's manifests mount
 NODE_CONFIG = "cinder-csi-node"
 FOLDER = "/etc/config"
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadBalancers:
-    """What Octavia needs to know, for Services of type LoadBalancer.
-
-    floating_network_id: of the external network.
-    subnet_id: of the servers' subnet.
-    """
-
-    floating_network_id: str
-    subnet_id: str
+_DIGEST = "managed-k8s/cloud-config"
 
 
 @dataclasses.dataclass(frozen=True)
 class CloudAccess:
     """An application credential of the cluster's project, and what it is for.
 
-    cluster: its name; marks volumes and load balancers.
+    cluster: its name; marks volumes.
     ca: PEM bundle that vouches for the endpoints; empty: public authorities do.
-    load_balancers: None where the cloud has no Octavia.
     """
 
     cluster: str
@@ -41,18 +31,15 @@ class CloudAccess:
     auth_url: str
     region: str
     ca: str = ""
-    load_balancers: LoadBalancers | None = None
 
     @classmethod
-    def of(
-        cls, cluster: str, credential: Mapping[str, Any], load_balancers: LoadBalancers | None = None
-    ) -> CloudAccess:
+    def of(cls, cluster: str, credential: Mapping[str, Any]) -> CloudAccess:
         """Return the access that a credential gives.
 
         credential: `id`, `secret`, `auth_url`, `region`, `ca`, as managed_k8s.cloud.credential makes it.
         """
         known = {name: credential[name] or "" for name in ("id", "secret", "auth_url", "region", "ca")}
-        return cls(cluster=cluster, load_balancers=load_balancers, **known)
+        return cls(cluster=cluster, **known)
 
 
 def objects(access: CloudAccess, storage: Mapping[str, Any]) -> list[Object]:
@@ -81,6 +68,20 @@ def objects(access: CloudAccess, storage: Mapping[str, Any]) -> list[Object]:
     ]
 
 
+def renew(items: Sequence[Object]) -> None:
+    """Have the pods that read the Secret made anew when it changes: they read it once."""
+    for item in items:
+        if item["kind"] in ("Deployment", "DaemonSet") and _mounts_secret(pod(item)):
+            secret = next(one for one in items if one["kind"] == "Secret" and one["metadata"]["name"] == SECRET)
+            text = json.dumps(secret["data"], sort_keys=True)
+            annotations = item["spec"]["template"]["metadata"].setdefault("annotations", {})
+            annotations[_DIGEST] = hashlib.sha256(text.encode()).hexdigest()
+
+
+def _mounts_secret(specification: Mapping[str, Any]) -> bool:
+    return any(volume.get("secret", {}).get("secretName") == SECRET for volume in specification.get("volumes", []))
+
+
 def _credential(access: CloudAccess) -> dict[str, dict[str, str]]:
     login = {
         "auth-url": access.auth_url,
@@ -90,17 +91,7 @@ def _credential(access: CloudAccess) -> dict[str, dict[str, str]]:
     }
     if access.ca:
         login["ca-file"] = f"{FOLDER}/ca.pem"
-    balancers = access.load_balancers
-    if balancers is None:
-        return {"Global": login, "LoadBalancer": {"enabled": "false"}}
-    return {
-        "Global": login,
-        "LoadBalancer": {
-            "enabled": "true",
-            "floating-network-id": balancers.floating_network_id,
-            "subnet-id": balancers.subnet_id,
-        },
-    }
+    return {"Global": login, "LoadBalancer": {"enabled": "false"}}
 
 
 def _block_storage(storage: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -48,6 +48,7 @@ def objects(
         *coredns.objects(),
         *cinder.objects(cloud.cluster, storage, manifests, images),
     ]
+    cloud_config.renew(found)
     for item in found:
         item["metadata"].setdefault("labels", {}).update(LABEL)
     return sorted(found, key=_place)

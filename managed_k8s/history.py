@@ -59,7 +59,7 @@ class History:
 
     def follow(self) -> Iterator[dict[str, Any] | None]:
         """Yield entries as they come, and None whenever there is none at the moment."""
-        path, position = self._store.path(FILE), 0
+        path, position = self._store.folder / FILE, 0
         if path.exists():
             position = path.stat().st_size
         while True:

@@ -97,7 +97,8 @@ class SaltJobs:
         """Delete a minion's key; one that is not there is fine."""
         import salt.key
 
-        salt.key.Key(self.opts).delete_key(minion)
+        with salt.key.Key(self.opts) as keys:
+            keys.delete_key(minion)
 
     def _client(self) -> Any:
         return salt.client.LocalClient(mopts=self.opts)

@@ -23,6 +23,8 @@ from managed_k8s.store import Store
 LOCK = "reconcile.lock"
 # A look serves all notes, so more of them than this say nothing new.
 _MOST = 100
+# Bytes of a log that is begun anew.
+_LONG = 1_000_000
 _PROGRAM = "managed_k8s.reconcile"
 
 
@@ -70,13 +72,13 @@ def lock(store: Store) -> filelock.FileLock:
 
 def is_held(store: Store, name: str = LOCK) -> bool:
     """Tell whether a reconciler, or who else has a lock of its own, is at work; those who ask do not see each other."""
-    with store.path(name).open("a") as file:
+    with contextlib.suppress(FileNotFoundError), (store.folder / name).open() as file:
         try:
             # Shared, where the worker's is exclusive.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        return False
+    return False
 
 
 def enqueue(opts: Mapping[str, Any], store: Store, subject: str, reason: str) -> None:
@@ -101,7 +103,7 @@ def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> Non
 
     what: the module of ours that does the work.
     """
-    log = store.path(f"{what}.log")
+    log = _log(store, what)
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     command = [sys.executable, "-m", f"managed_k8s.{what}", _configuration(opts), store.cluster]
     with os.fdopen(handle, "ab") as output:
@@ -113,6 +115,15 @@ def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> Non
             cwd=checkout.root(opts),
             start_new_session=True,
         )
+
+
+def _log(store: Store, what: str) -> Path:
+    """Return the file for what goes wrong; a long one becomes the old one, in place of that before it."""
+    log = store.path(f"{what}.log")
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _LONG:
+            log.replace(log.with_suffix(".log.old"))
+    return log
 
 
 def _configuration(opts: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A look at a cluster: who is asked, and what is made of the answers."""
 
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,7 +67,9 @@ def parts():
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path, "demo")
+    made = Store(tmp_path, "demo")
+    made.folder.mkdir(parents=True)
+    return made
 
 
 @pytest.fixture
@@ -115,3 +118,11 @@ def test_a_minion_without_a_server_is_asked_again_each_time(observer, parts):
     found = observer.look().observed.fleet
     assert asked(parts, observe.FACTS) == [["demo-master-2"]]
     assert (found.contradicted, found.lost) == (frozenset(), {"demo-master-2"})
+
+
+def test_a_look_brings_nothing_of_a_destroyed_cluster_back(observer, store):
+    observer.look()
+    assert store.read("inventory.json")
+    shutil.rmtree(store.folder)
+    observer.look()
+    assert not store.folder.exists()

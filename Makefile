@@ -25,7 +25,7 @@ borg:
 	  || { echo "borg or zstd is missing; as root: apt-get install borgbackup zstd" >&2; exit 1; }
 
 test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups, with the real borg
 	$(BIN)/pytest -m slow

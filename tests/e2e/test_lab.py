@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shlex
@@ -10,11 +11,14 @@ import uuid
 from pathlib import Path
 
 import openstack
+import psutil
 import pytest
 import requests
 import trustme
 from openstack.exceptions import ForbiddenException, HttpException, ResourceFailure, SDKException
 
+from lab import settings
+from lab.machine import LINK, Machine
 from tests.e2e.project import PREFIX, SSHError, eventually, gone
 
 pytestmark = pytest.mark.timeout(600)
@@ -333,6 +337,41 @@ def test_volume_can_grow_while_it_is_attached(server, cloud, project):
     project.wait_for_volume(volume, "in-use")
     project.detach(server, volume)
     storage.delete_volume(volume)
+
+
+# The machine's edge
+
+
+def test_the_lab_listens_on_and_sends_to_its_own_addresses_only(cloud):
+    """Its processes have networks of their own, whose addresses are the lab's, and no way out of them."""
+    found = settings.load()
+    machine = Machine(found.state / "machine")
+    addresses = found.addresses
+    networks = [
+        ipaddress.ip_network(text)
+        for text in (addresses.api_network, addresses.underlay_network, addresses.external_network, "127.0.0.0/8")
+    ]
+
+    def inside(*command):
+        return json.loads(machine.run("ip", "-4", "-json", *command) or "[]")
+
+    held = [entry["local"] for link in inside("address", "show") for entry in link["addr_info"]]
+    assert held
+    assert [one for one in held if not any(ipaddress.ip_address(one) in network for network in networks)] == []
+    assert inside("route", "show", "default") == []
+
+    supervisor = psutil.Process(machine.process)
+    here = Path("/proc/self/ns/net").readlink()
+    on_the_host = [
+        process
+        for process in (supervisor, *supervisor.children(recursive=True))
+        if Path(f"/proc/{process.pid}/ns/net").readlink() == here
+    ]
+    assert [(process.name(), process.net_connections("inet")) for process in on_the_host] == [
+        (process.name(), []) for process in on_the_host
+    ]
+    on_the_link = subprocess.run(["ip", "-4", "-json", "address", "show", LINK], capture_output=True, check=True).stdout
+    assert [entry["local"] for entry in json.loads(on_the_link)[0]["addr_info"]] == [str(addresses.host)]
 
 
 # Rights

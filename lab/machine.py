@@ -60,14 +60,15 @@ class Machine:
             (self.state / name).mkdir(parents=True, exist_ok=True)
         variables = {"STATE": self.state, "LOWER": lower, "MIRRORS": mirrors, "LINK": LINK, "PATH": PATH}
         environment = {name: str(value) for name, value in variables.items()}
-        command = [str(script)]
+        command, console = [str(script)], self.state / "console.log"
         if Path("/run/systemd/system").is_dir():
             # A unit of its own: systemd delegates it a cgroup and does not end it with the user's session.
             settings = [f"--setenv={name}={value}" for name, value in environment.items()]
             properties = ["--property=Delegate=yes", "--property=KillMode=mixed", "--property=TasksMax=infinity"]
             properties.append("--property=CPUWeight=1000")
+            # What a unit prints goes to the journal, unless it is told otherwise.
+            properties += [f"--property={stream}=append:{console}" for stream in ("StandardOutput", "StandardError")]
             command = ["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", *properties, *settings, *command]
-        console = self.state / "console.log"
         with console.open("ab") as log:
             subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -6,12 +6,14 @@ Every function takes a cluster's name; it may be left out while there is only on
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import inspect
 import sys
 import time
 import traceback
+from pathlib import Path
 
 import rich.markup
 from rich.console import Console
@@ -32,6 +34,13 @@ from managed_k8s.volumes import verbs as volumes
 _escape = rich.markup.escape
 # Lines of what is no terminal.
 _ALL = 100_000
+
+
+def __virtual__():
+    """Load always. Where salt-run notes what runs, the Salt master makes when it first starts."""
+    with contextlib.suppress(OSError):
+        Path(__opts__["cachedir"], "proc").mkdir(parents=True, exist_ok=True)
+    return True
 
 
 def _for_people():

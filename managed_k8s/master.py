@@ -178,8 +178,6 @@ def write_configuration() -> None:
     """Write the Salt master's settings without starting it, so that salt-run and salt-cloud work."""
     root, state = checkout.root(), state_folder()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Where salt-run notes what runs; the Salt master makes it when it starts.
-    (state / "var/cache/salt/master/proc").mkdir(parents=True, exist_ok=True)
     if not (root / CONFIGURATION).is_file():
         configure(root, state, told_address(root))
 
@@ -231,8 +229,9 @@ def forget(
         return
     _stop(state)
     backups = _remove_but_backups(state)
-    for file in (root / CONFIGURATION, *([root / "clouds.yaml"] if (root / "clouds.yaml").is_symlink() else [])):
-        file.unlink(missing_ok=True)
+    # The settings stay, so that salt-run and salt-cloud say what is missing.
+    if (root / "clouds.yaml").is_symlink():
+        (root / "clouds.yaml").unlink()
     typer.echo("The Salt master is stopped; its keys and state are removed.")
     if backups:
         typer.echo(f"Backups stay, of clusters in other clouds perhaps too; remove {backups} when nobody needs them.")

@@ -80,3 +80,12 @@ def test_checkouts_of_a_user_share_one_salt_master_which_always_runs_what_is_the
     assert "its keys and state are removed" in master(home, other, "forget", "--auth-url", "https://gone:5000/v3")
     assert "does not run" in master(home, other, "status")
     assert not state.exists()
+
+    environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home / "s"), "PYTHONPATH": str(other)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("salt-run"), "managed_k8s.validate"],
+        cwd=other, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "there are no settings" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

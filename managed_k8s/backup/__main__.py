@@ -8,34 +8,26 @@ from __future__ import annotations
 import sys
 import time
 
-import filelock
+from managed_k8s import verbs
+from managed_k8s.backup import scheduled, service
+from managed_k8s.live import Cluster
 
 
 def main(configuration: str, cluster: str) -> None:
-    """Run what is due, one after the other; leave it to the process that is at it, if there is one."""
-    import salt.config
+    """Run what is due, one after the other."""
+    scheduled.run(configuration, cluster, service.lock, _work)
 
-    from managed_k8s import verbs
-    from managed_k8s.backup import service
-    from managed_k8s.live import Cluster
 
-    opts = salt.config.master_config(configuration)
-    try:
-        backups = Cluster(opts, cluster).backups
-        with service.lock(backups.store).acquire(blocking=False):
-            for work in backups.due(time.time()):
-                # A drill does not wait for a backup that failed.
-                try:
-                    if work == "backup":
-                        backups.take("schedule")
-                    else:
-                        backups.verify()
-                except verbs.errors() as error:
-                    sys.stderr.write(f"{cluster}: {work}: {error}\n")
-    except filelock.Timeout:
-        return
-    except verbs.errors() as error:
-        sys.exit(f"{cluster}: {error}")
+def _work(found: Cluster) -> None:
+    for work in found.backups.due(time.time()):
+        # A drill does not wait for a backup that failed.
+        try:
+            if work == "backup":
+                found.backups.take("schedule")
+            else:
+                found.backups.verify()
+        except verbs.errors() as error:
+            sys.stderr.write(f"{found.name}: {work}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import filelock
-
-from managed_k8s import inputs, wakeups
-from managed_k8s.backup import landing, service
+from managed_k8s.backup import landing, scheduled, service
 from managed_k8s.backup.record import Record
-from managed_k8s.cluster_map import MapError
 from managed_k8s.live import Cluster
-from managed_k8s.settings import InvalidError
-from managed_k8s.store import Store
 from managed_k8s.verbs import choose
-
-# Seconds that making a cluster is not disturbed by backups.
-_MAKING = 1800
 
 
 def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> Record:
@@ -50,30 +41,12 @@ def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     return {"cluster": found.name, "problems": [*wrong, *backups]}
 
 
-def has_begun(store: Store, now: float) -> bool:
-    """Tell whether there is a cluster to back up: one made, or being made for so long that it holds data."""
-    if not (store.read("initialised.json") or {}).get("finished"):
-        return False
-    return store.read("smoke.json") is not None or now - store.path("initialised.json").stat().st_mtime > _MAKING
-
-
 def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     """Start what is due of the clusters' backups, each in a process of its own, and remove what nobody asked for."""
     now = time.time() if now is None else now
-    started = []
-    for name in inputs.clusters(opts):
-        store = Store.of(opts, name)
-        if not has_begun(store, now):
-            continue
-        try:
-            with service.lock(store).acquire(blocking=False):
-                landing.clear(opts, name)
-                backups = Cluster(opts, name).backups
-                work = backups.due(now) if backups.settings["backup"]["enabled"] else []
-        except (filelock.Timeout, InvalidError, MapError):
-            # A backup is under way; or the settings are wrong, and the reconciler says so.
-            continue
-        if work:
-            wakeups.start(opts, store, "backup")
-            started.append(name)
-    return {"clusters": started}
+
+    def is_due(found: Cluster) -> bool:
+        landing.clear(opts, found.name)
+        return bool(found.settings["backup"]["enabled"] and found.backups.due(now))
+
+    return scheduled.start(opts, "backup", service.lock, is_due, now)

@@ -8,30 +8,21 @@ from __future__ import annotations
 import sys
 import time
 
-import filelock
+from managed_k8s.backup import schedule, scheduled
+from managed_k8s.live import Cluster
+from managed_k8s.volumes import service
 
 
 def main(configuration: str, cluster: str) -> None:
-    """Do it; leave it to the process that is at it, if there is one."""
-    import salt.config
+    """Do it, unless that was done meanwhile."""
+    scheduled.run(configuration, cluster, service.lock, _work)
 
-    from managed_k8s import verbs
-    from managed_k8s.backup import schedule
-    from managed_k8s.live import Cluster
-    from managed_k8s.volumes import service
 
-    opts = salt.config.master_config(configuration)
-    try:
-        volumes = Cluster(opts, cluster).volumes
-        with service.lock(volumes.store).acquire(blocking=False):
-            now = time.time()
-            if volumes.is_due(now):
-                # After one that failed in part, only the rest.
-                volumes.take("schedule", since=schedule.previous(volumes.settings["schedule"], now))
-    except filelock.Timeout:
-        return
-    except verbs.errors() as error:
-        sys.exit(f"{cluster}: {error}")
+def _work(found: Cluster) -> None:
+    volumes, now = found.volumes, time.time()
+    if volumes.is_due(now):
+        # After one that failed in part, only the rest.
+        volumes.take("schedule", since=schedule.previous(volumes.settings["schedule"], now))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import filelock
-
-from managed_k8s import inputs, wakeups
-from managed_k8s.backup.verbs import has_begun
-from managed_k8s.cluster_map import MapError
+from managed_k8s.backup import scheduled
 from managed_k8s.live import Cluster
-from managed_k8s.settings import InvalidError
-from managed_k8s.store import Store
 from managed_k8s.verbs import choose
 from managed_k8s.volumes import service
 from managed_k8s.volumes.record import Record
@@ -57,19 +51,8 @@ def restore(volumes: VolumeBackups, restorations: Sequence[Restoration], say: Sa
 def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     """Start the backups of volumes that are due, each cluster's in a process of its own."""
     now = time.time() if now is None else now
-    started = []
-    for name in inputs.clusters(opts):
-        store = Store.of(opts, name)
-        if not has_begun(store, now):
-            continue
-        try:
-            with service.lock(store).acquire(blocking=False):
-                volumes = Cluster(opts, name).volumes
-                due = volumes.settings["enabled"] and volumes.is_due(now)
-        except (filelock.Timeout, InvalidError, MapError):
-            # They are being made or restored; or the settings are wrong, and the reconciler says so.
-            continue
-        if due:
-            wakeups.start(opts, store, "volumes")
-            started.append(name)
-    return {"clusters": started}
+
+    def is_due(found: Cluster) -> bool:
+        return bool(found.volumes.settings["enabled"] and found.volumes.is_due(now))
+
+    return scheduled.start(opts, "volumes", service.lock, is_due, now)

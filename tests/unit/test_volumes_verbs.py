@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from managed_k8s.backup import scheduled
 from managed_k8s.backup import verbs as backup_verbs
 from managed_k8s.store import Store
 from managed_k8s.volumes import __main__ as program
@@ -33,8 +34,8 @@ class Volumes:
 def started(monkeypatch, tmp_path):
     """The clusters whose backups a sweep starts."""
     found = []
-    monkeypatch.setattr(verbs.inputs, "clusters", lambda opts: ["demo"])
-    monkeypatch.setattr(verbs.wakeups, "start", lambda opts, store, what: found.append((store.cluster, what)))
+    monkeypatch.setattr(scheduled.inputs, "clusters", lambda opts: ["demo"])
+    monkeypatch.setattr(scheduled.wakeups, "start", lambda opts, store, what: found.append((store.cluster, what)))
     return found
 
 
@@ -51,7 +52,7 @@ def store(opts):
     return made
 
 
-def use(monkeypatch, volumes, where=verbs):
+def use(monkeypatch, volumes, where=scheduled):
     cluster = SimpleNamespace(volumes=volumes, name="demo", store=volumes.store)
     monkeypatch.setattr(where, "Cluster", lambda opts, name: cluster)
     return cluster
@@ -80,10 +81,8 @@ def test_a_sweep_leaves_a_cluster_that_is_not_there_and_one_that_is_at_it(monkey
 def test_the_process_makes_what_the_schedule_wants(monkeypatch, store):
     import salt.config
 
-    from managed_k8s import live
-
     volumes = Volumes(store)
-    use(monkeypatch, volumes, live)
+    use(monkeypatch, volumes)
     monkeypatch.setattr(salt.config, "master_config", lambda path: {})
     with service.lock(store):
         program.main("master", "demo")

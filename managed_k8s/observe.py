@@ -130,9 +130,10 @@ class Observer:
 
     def _servers(self) -> Servers:
         servers = {name: dict(server) for name, server in self.cloud.servers().items()}
-        # Minions are told of each other from this: gateways lead to the masters in it.
+        # Minions are told of each other from this: gateways lead to the masters in it. Nothing is written when there is
+        # nothing: a look must not bring the folder of a cluster back that is being destroyed.
         if servers != (self.store.read("inventory.json") or {}):
-            self.store.note("inventory.json", servers)
+            self.store.write("inventory.json", servers)
         if not (self.store.read("infra.json") or {}).get("public_address"):
             self._restore_public_address()
         return servers
@@ -140,7 +141,7 @@ class Observer:
     def _restore_public_address(self) -> None:
         public = self.cloud.public_address()
         if public:
-            self.store.note("infra.json", {**(self.store.read("infra.json") or {}), "public_address": public})
+            self.store.write("infra.json", {**(self.store.read("infra.json") or {}), "public_address": public})
 
     def _ask(self) -> dict[str, Facts]:
         accepted = self.jobs.accepted(self.store.cluster)
@@ -236,7 +237,7 @@ class Observer:
         now = {name: servers[name]["id"] for name in minions}
         known = {name: server["id"] for name, server in servers.items() if server["id"] == before.get(name)} | now
         if known != before:
-            self.store.note("minions.json", known)
+            self.store.write("minions.json", known)
         return frozenset(known)
 
     def _has_access(self) -> bool:

@@ -59,14 +59,6 @@ class Store:
         """Write a JSON file, whole or not at all."""
         self.write_text(name, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
-    def note(self, name: str, content: Any) -> None:
-        """Write what was seen of the cluster, while there is anything about it.
-
-        A look that began before the cluster was destroyed does not bring its folder back.
-        """
-        if self.folder.is_dir():
-            self.write(name, content)
-
     def write_text(self, name: str, text: str) -> None:
         """Write a file that only its owner can read, whole or not at all."""
         path = self.path(name)

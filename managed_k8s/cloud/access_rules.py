@@ -41,7 +41,11 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     ),
 }
 # Something of each that may be asked for, and changes nothing.
-_TRIALS = {"compute": "/servers/detail?limit=1", "network": "/v2.0/ports?limit=1", "block-storage": "/snapshots?limit=1"}
+_TRIALS = {
+    "compute": "/servers/detail?limit=1",
+    "network": "/v2.0/ports?limit=1",
+    "block-storage": "/snapshots?limit=1",
+}
 
 Rules = list[dict[str, str]]
 
@@ -78,8 +82,8 @@ def problems(conn: Connection, cluster: str, roles: Mapping[str, Any]) -> list[s
     if not refusing:
         return []
     return [
-        f"openstack.access_rules: {', '.join(refusing)} of this cloud refuses application credentials with access rules. "
-        "Have its operator set service_type in [keystone_authtoken] of that service to its type in the catalogue, or "
+        f"openstack.access_rules: {', '.join(refusing)} of this cloud refuses application credentials with access "
+        "rules. Have its operator set service_type in [keystone_authtoken] of that service to its type in the catalogue, or "
         "set openstack.access_rules to false: Kubernetes' credential may then do all that the role member may"
     ]
 

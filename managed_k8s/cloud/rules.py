@@ -11,8 +11,8 @@ from managed_k8s.naming import GATEWAY, MASTER, ROLES, WORKER
 API, SSH, KUBELET = 6443, 22, 10250
 ETCD = (2379, 2380)
 VRRP = "112"
-# What nodes' networks tell each other, by the setting kubernetes.cni. For those that an operator brings: VXLAN of Cilium
-# and Calico, Geneve, Cilium's health checks, Calico's Typha.
+# What nodes' networks tell each other, by the setting kubernetes.cni. For those that an operator brings: VXLAN of
+# Cilium and Calico, Geneve, Cilium's health checks, Calico's Typha.
 NETWORKS = {
     "flannel": (("udp", 8472),),
     "none": (("udp", 8472), ("udp", 4789), ("udp", 6081), ("tcp", 4240), ("tcp", 5473)),

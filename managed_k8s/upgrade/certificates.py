@@ -41,7 +41,7 @@ def remember(store: Store, ends: Mapping[str, Ends]) -> None:
     """Keep what was told, for whoever asks without asking the minions."""
     told = {name: dataclasses.asdict(end) for name, end in sorted(ends.items())}
     if told != (store.read(_KEPT) or {}):
-        store.note(_KEPT, told)
+        store.write(_KEPT, told)
 
 
 def problems(store: Store, margin: int, now: float) -> list[str]:

@@ -95,7 +95,7 @@ def remember(store: Store, versions: Versions) -> None:
         return
     told = _seen(versions.config, versions.control_planes, versions.kubelets)
     if told != store.read(SEEN):
-        store.note(SEEN, told)
+        store.write(SEEN, told)
 
 
 def begin(store: Store, version: str) -> None:

@@ -12,9 +12,7 @@ OPENSTACK = {
     "ssh_allowed_cidrs": ["203.0.113.7/32"],
 }
 OWN_NETWORK = {
-    f"{port} from {role}"
-    for port in ("udp 4789", "udp 6081", "tcp 4240", "tcp 5473")
-    for role in (MASTER, WORKER)
+    f"{port} from {role}" for port in ("udp 4789", "udp 6081", "tcp 4240", "tcp 5473") for role in (MASTER, WORKER)
 }
 PING = {f"icmp from {role}" for role in (GATEWAY, MASTER, WORKER)}
 TABLE = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from managed_k8s import naming, observe
+from managed_k8s import naming, observe, wakeups
 from managed_k8s.intent import ASKED, COMPLETE, Intent
 from managed_k8s.jobs import Answer
 from managed_k8s.store import Store
@@ -67,9 +67,7 @@ def parts():
 
 @pytest.fixture
 def store(tmp_path):
-    made = Store(tmp_path, "demo")
-    made.folder.mkdir(parents=True)
-    return made
+    return Store(tmp_path, "demo")
 
 
 @pytest.fixture
@@ -120,9 +118,13 @@ def test_a_minion_without_a_server_is_asked_again_each_time(observer, parts):
     assert (found.contradicted, found.lost) == (frozenset(), {"demo-master-2"})
 
 
-def test_a_look_brings_nothing_of_a_destroyed_cluster_back(observer, store):
+def test_a_look_brings_nothing_of_a_destroyed_cluster_back(observer, parts, store):
     observer.look()
     assert store.read("inventory.json")
+    # Its servers go first, its folder goes last.
+    parts.listed.clear()
+    parts.silent, parts.nodes = set(MASTERS), {}
     shutil.rmtree(store.folder)
     observer.look()
+    assert not wakeups.is_held(store)
     assert not store.folder.exists()

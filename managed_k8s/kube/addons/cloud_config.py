@@ -74,7 +74,7 @@ def renew(items: Sequence[Object]) -> None:
         if item["kind"] in ("Deployment", "DaemonSet") and _mounts_secret(pod(item)):
             secret = next(one for one in items if one["kind"] == "Secret" and one["metadata"]["name"] == SECRET)
             text = json.dumps(secret["data"], sort_keys=True)
-            annotations = item["spec"]["template"]["metadata"].setdefault("annotations", {})
+            annotations = item["spec"]["template"].setdefault("metadata", {}).setdefault("annotations", {})
             annotations[_DIGEST] = hashlib.sha256(text.encode()).hexdigest()
 
 

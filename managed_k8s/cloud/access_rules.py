@@ -34,7 +34,7 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
         "POST /**/volumes/*/action",
         "DELETE /**/volumes/*",
         *(
-            f"{request}"
+            request
             for kind in ("snapshots", "backups")
             for request in (f"GET /**/{kind}", f"GET /**/{kind}/*", f"POST /**/{kind}", f"DELETE /**/{kind}/*")
         ),
@@ -83,8 +83,9 @@ def problems(conn: Connection, cluster: str, roles: Mapping[str, Any]) -> list[s
         return []
     return [
         f"openstack.access_rules: {', '.join(refusing)} of this cloud refuses application credentials with access "
-        "rules. Have its operator set service_type in [keystone_authtoken] of that service to its type in the catalogue, or "
-        "set openstack.access_rules to false: Kubernetes' credential may then do all that the role member may"
+        "rules. Have its operator set service_type in [keystone_authtoken] of that service to its type in the "
+        "catalogue, or set openstack.access_rules to false: Kubernetes' credential may then do all that the role "
+        "member may"
     ]
 
 

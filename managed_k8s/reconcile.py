@@ -18,7 +18,7 @@ import filelock
 from managed_k8s import execute, model, naming, progress, wakeups
 from managed_k8s.healing import health, record
 from managed_k8s.history import History
-from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step
+from managed_k8s.model import INIT, JOIN, LEAVE, REMOVE, Step, runnable
 from managed_k8s.observe import Look
 from managed_k8s.plan import plan, waiting
 from managed_k8s.store import Store
@@ -302,16 +302,13 @@ def startable(steps: list[Step], running: list[Step], now: float, attempts: Atte
     A step that runs counts as open though its effect may be seen already. One step at a time on a node, but kubeadm
     runs beside the end of its converging; and one change of the control plane at a time.
     """
-    open_ids = {step.id for step in [*steps, *running]}
     at_work = {step.node: step.kind for step in running if step.node}
     names = {step.id for step in running}
     control_plane = any(map(_changes_control_plane, running))
     chosen = []
-    for step in steps:
+    for step in runnable([*steps, *running]):
         if (
-            step.held
-            or not open_ids.isdisjoint(step.needs)
-            or step.id in names
+            step.id in names
             or (step.node in at_work and not _goes_beside(step, at_work[step.node]))
             or attempts.until(step) > now
         ):

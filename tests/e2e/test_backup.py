@@ -105,9 +105,9 @@ def test_who_watches_for_secrets_sees_them(demo, tmp_path):
     """Something that is no secret is put wherever one must not be."""
     word = f"e2e-planted-{secrets.token_hex(8)}"
     with secrecy.Watch(demo, [word.encode()]) as watch:
-        subprocess.run(["sh", "-c", "sleep 2", word], check=True)
+        subprocess.run(["sh", "-c", "sleep 3; true", word], check=True)
         (tmp_path / "planted").write_text(word)
-        demo.ssh("demo-master-1", f"sh -c 'sleep 2' {word}")
+        demo.ssh("demo-master-1", f"sh -c 'sleep 3; true' {word}")
         demo.ssh("demo-master-2", "cat > /var/tmp/e2e-planted", stdin=word)
         demo.ssh("demo-master-3", "logger", stdin=word)
     demo.ssh("demo-master-2", "rm /var/tmp/e2e-planted")

@@ -129,6 +129,15 @@ def test_a_disk_without_room_is_said_before_it_is_full(made, master, monkeypatch
         made.take("schedule")
 
 
+def test_a_drill_without_room_says_nothing_against_the_backup(made, monkeypatch):
+    made.take("schedule")
+    monkeypatch.setattr(service.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    with pytest.raises(BackupError, match="no room to try"):
+        made.verify()
+    assert [one.good for one in made.listed()] == [True]
+    assert any("the last restore drill failed" in problem for problem in made.state()["problems"])
+
+
 def test_retention_holds_after_each(made, monkeypatch):
     clock = iter(range(1795527000, 1895527000, 700))
     monkeypatch.setattr(service.time, "time", lambda: next(clock))

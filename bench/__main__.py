@@ -34,7 +34,9 @@ def main(
         list[str] | None, typer.Option(help=f"{', '.join(PARTS)}; all without it.", callback=_known)
     ] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster; may be left out while there is one.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove a cluster, or servers of it, that are there, to make them anew.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove a cluster, or servers of it, that are there, to make them anew.")
+    ] = False,
 ) -> None:
     """Measure and print; the exit code is 1 when a promise is not held.
 

@@ -274,7 +274,9 @@ def save(file: Annotated[Path, _FILE]) -> None:
     """Write keys, what is kept about clusters, and your settings to one file, for another machine."""
     with _explained():
         repositories = portable.save(checkout.root(), state_folder(), file)
-    typer.echo(f"{file} has everything that this Salt master cannot make anew. Who has it has the clusters: encrypt it.")
+    typer.echo(
+        f"{file} has everything that this Salt master cannot make anew. Who has it has the clusters: encrypt it."
+    )
     for repository in repositories:
         typer.echo(f"Not in it, copy it too: {repository}")
 

@@ -1,4 +1,4 @@
-"""What a Salt master cannot make anew, in one file: keys, what is kept about clusters, passphrases, the operator's input.
+"""What a Salt master cannot make anew, in one file: keys, what is kept about clusters, passphrases, settings.
 
 With it and the backups' repository another machine does everything that this one did.
 """
@@ -38,12 +38,12 @@ def save(root: Path, state: Path, file: Path) -> list[Path]:
     part.unlink(missing_ok=True)
     try:
         # From the start nobody else can read it.
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
-            with tarfile.open(fileobj=target, mode="w:gz", dereference=True) as tar:
-                for path in _input(root):
-                    tar.add(path, f"checkout/{path.relative_to(root)}", recursive=False)
-                for path in _state(state):
-                    tar.add(path, f"state/{path.relative_to(state)}", recursive=False)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as target, tarfile.open(fileobj=target, mode="w:gz", dereference=True) as tar:
+            for path in _input(root):
+                tar.add(path, f"checkout/{path.relative_to(root)}", recursive=False)
+            for path in _state(state):
+                tar.add(path, f"state/{path.relative_to(state)}", recursive=False)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

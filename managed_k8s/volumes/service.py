@@ -129,7 +129,7 @@ class VolumeBackups:
         newest = {one.claim.path: one.time for one in reversed(before) if one.good}
         waiting = sorted(claims, key=lambda claim: newest.get(claim.path, 0))
         why = (
-            f"the project's quota is {room[1]} volume backups, with room for {room[0]} of the {len(claims)} that are due: "
+            f"the project's quota is {room[1]} volume backups, with room for {room[0]} of the {len(claims)} now due: "
             "have it enlarged (openstack quota set --backups), or keep fewer of each claim (backup.volumes.retention)"
         )
         failed |= {claim.path: why for claim in waiting[room[0] :]}

@@ -166,9 +166,7 @@ class Cluster:
         address, through = (server["address"], gateway)
         if server["role"] == "gateway":
             address, through = (server["floating_ip"], None)
-        return self.account.ssh(
-            address, command, known_as=server["id"], through=through, timeout=timeout, stdin=stdin
-        )
+        return self.account.ssh(address, command, known_as=server["id"], through=through, timeout=timeout, stdin=stdin)
 
     def answers(self, path: str) -> Any:
         """Return what its API says to somebody without a name: requests' response."""

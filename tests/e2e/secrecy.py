@@ -49,7 +49,8 @@ cat > {_NEEDLES}
 grep -q -F -f {_NEEDLES} {_SEEN} && echo 'a command line or environment'
 journalctl --output=cat --since="@$(stat -c %Y {_BEGUN})" | grep -q -F -f {_NEEDLES} && echo 'the journal'
 grep -r -l -s -D skip -F -f {_NEEDLES} /var/log
-find / /run /dev/shm -xdev -type f -perm /004 -size -64M -newer {_BEGUN} -print0 | xargs -0 -r grep -l -s -F -f {_NEEDLES}
+find / /run /dev/shm -xdev -type f -perm /004 -size -64M -newer {_BEGUN} -print0 |
+  xargs -0 -r grep -l -s -F -f {_NEEDLES}
 rm -f {_NEEDLES} {_SEEN} {_SCRIPT} {_BEGUN}
 """
 

@@ -1,4 +1,4 @@
-"""The Salt master's machine is gone: another one, made from an export and a copy of the repository, brings back a master.
+"""The Salt master's machine is gone: another one, of an export and a copy of the repository, restores from a backup.
 
 The other one is a second checkout of this machine, with a state folder of its own; the first one's is not touched.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from managed_k8s import master
-from tests.e2e.checkout import Checkout, Cluster
+from managed_k8s import master, portable
+from tests.e2e.checkout import Cluster
 from tests.e2e.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
@@ -35,32 +35,32 @@ def elsewhere(demo, before, cloud):
     demo.checkout.run("python", "-m", "managed_k8s.master", "export", folder / "export.tar.gz")
     demo.checkout.stop_master()
     repository = demo.store.folder.parents[1] / "managed_k8s_backups" / "demo" / "repository"
-    other = Checkout(folder / "checkout")
-    shutil.copytree(demo.checkout.root, other.root, symlinks=True, ignore=_inputs(demo.checkout.root))
-    with pytest.MonkeyPatch.context() as patch:
-        # Of everything below, its programs included.
-        patch.setenv("XDG_STATE_HOME", str(folder / "s"))
-        try:
-            other.run("python", "-m", "managed_k8s.master", "import", folder / "export.tar.gz")
-            shutil.copytree(repository, master.state_folder() / "managed_k8s_backups" / "demo" / "repository")
-            other.start_master()
-            yield Cluster.of(other, "demo", cloud, folder)
-        finally:
-            other.stop_master()
-    demo.checkout.start_master()
-    eventually(lambda: demo.checkout.salt(VICTIM, "test.ping", check=False)[VICTIM] is True, 180, 5)
-    shutil.rmtree(folder)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            # Of everything below, its programs included.
+            patch.setenv("XDG_STATE_HOME", str(folder / "s"))
+            other = demo.checkout.copy(folder / "checkout")
+            _clean(other.root)
+            try:
+                other.run("python", "-m", "managed_k8s.master", "import", folder / "export.tar.gz")
+                shutil.copytree(repository, master.state_folder() / "managed_k8s_backups" / "demo" / "repository")
+                other.start_master()
+                yield Cluster.of(other, "demo", cloud, folder)
+            finally:
+                other.stop_master()
+    finally:
+        demo.checkout.start_master()
+        eventually(lambda: demo.checkout.salt(VICTIM, "test.ping", check=False)[VICTIM] is True, 180, 5)
+        shutil.rmtree(folder)
 
 
-def _inputs(root):
-    """Return what tells copytree to leave out what comes with the export, and what everybody makes for himself."""
-    inputs = {root / name for name in ("cluster.map", "pillar", "cloud.providers.d", "cloud.profiles.d", "clouds.yaml")}
-
-    def ignored(folder, names):
-        made = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "checkout.conf")
-        return {*made(folder, names), *(name for name in names if Path(folder) / name in inputs)}
-
-    return ignored
+def _clean(root):
+    """Remove what comes with the export."""
+    for path in (root / name for name in portable.INPUT):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def test_the_minions_answer_the_other_one(elsewhere):

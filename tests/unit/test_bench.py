@@ -431,7 +431,7 @@ def test_no_server_is_deleted_unasked_but_of_a_cluster_that_this_run_made() -> N
     found = SimpleNamespace(replace=False, found={}, cluster=SimpleNamespace(name="demo"))
     for part in (quorum_lost, all_gone):
         with pytest.raises(BenchError, match="--yes"):
-            part.measure(found)  # type: ignore[arg-type]
+            part.measure(found)
     found.found = {"creation": {}}
     disasters.refuse_unasked(found)  # type: ignore[arg-type]
 

@@ -145,7 +145,7 @@ def test_a_quota_without_a_limit_is_none(volumes, storage):
 
 
 def test_what_is_kept_by_default_of_one_claim_fits_the_usual_quota_beside_the_one_that_is_made():
-    given = {"openstack": {"cloud": "c", "external_network": "e"}, "artifacts": {"url": "http://m"}}
+    given = {"openstack": {"cloud": "c", "external_network": "e"}, "artifacts": {"url": "http://mirror.example"}}
     kept = settings.complete({"managed_k8s": given}, "demo.sls")["backup"]["volumes"]["retention"]
     assert sum(kept.values()) < 10
 

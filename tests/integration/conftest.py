@@ -5,8 +5,10 @@ So no account is known, the clusters have names of their own, there are no state
 reconcilers' locks are held.
 """
 
+import functools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -152,8 +154,10 @@ class Salt:
     def begin(self, program, *words):
         """Start one of Salt's programs, to be interrupted."""
         environment = {**self.environment, "PYTHONUNBUFFERED": "1"}
+        # What a shell starts in the background ignores this signal, and so would all that it starts.
+        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         return subprocess.Popen([BIN / program, *words], cwd=self.root, env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)  # fmt: skip
 
     @property
     def opts(self):

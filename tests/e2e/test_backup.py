@@ -164,7 +164,7 @@ def test_of_many_backups_those_of_the_policy_stay(demo):
 
 @pytest.fixture(scope="module")
 def large(demo):
-    """An etcd that a backup has something to do with, and a backup that is not due for a while."""
+    """An etcd that a backup has something to do with."""
     with big_etcd.filled(Setting("demo"), LARGE):
         yield
 

@@ -40,12 +40,16 @@ _PIECE, _RESERVE = 4 << 20, 256 << 20
 def member():
     """Return what this node's etcd is like: leader, revision, size of its database in bytes, id of its cluster.
 
+    It is an error when it can give no snapshot: it has no quorum, or this disk no room.
+
     CLI Example: ``salt 'demo-master-*' managed_k8s_backup.member``
     """
     # Needs an answer of the majority: a member that lost it has old data.
     _etcdctl("endpoint", "health", "--command-timeout=5s")
     status = _asked("endpoint", "status")["Status"]
     header = status["header"]
+    # One that has none is no reason to have no backup: another member may.
+    _refuse_without_room(_WORK.parents[1], status["dbSize"])
     return {
         "leader": status["leader"] == header["member_id"],
         "revision": header["revision"],
@@ -80,10 +84,13 @@ def send(ticket):
             _WORK.rmdir()
 
 
+def _refuse_without_room(folder, size):
+    if shutil.disk_usage(folder).free < size + _RESERVE:
+        raise CommandExecutionError(f"{folder}: no room for a snapshot of {size >> 20} MB; free space there")
+
+
 def _snapshot(file, ticket):
     about = member()
-    if shutil.disk_usage(file.parent).free < about["size"] + _RESERVE:
-        raise CommandExecutionError(f"{_WORK}: no room for a snapshot of {about['size'] >> 20} MB; free space there")
     _etcdctl("put", _CANARY, ticket)
     _etcdctl("snapshot", "save", str(file))
     status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))

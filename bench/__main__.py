@@ -34,15 +34,17 @@ def main(
         list[str] | None, typer.Option(help=f"{', '.join(PARTS)}; all without it.", callback=_known)
     ] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster; may be left out while there is one.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove a cluster that is there, to make it anew.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove a cluster, or servers of it, that are there, to make them anew.")
+    ] = False,
 ) -> None:
     """Measure and print; the exit code is 1 when a promise is not held.
 
     A whole run is written to docs/performance.md.
     """
     chosen = [name for name in PARTS if not only or name in only]
-    setting = Setting(cluster, replace=yes)
     parts: dict[str, Any] = {}
+    setting = Setting(cluster, replace=yes, found=parts)
     expected: tuple[type[Exception], ...] = (BenchError, *verbs.errors())
     try:
         for name in chosen:

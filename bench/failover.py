@@ -74,10 +74,16 @@ def _holder(setting: Setting) -> str:
 
 
 def _probing(setting: Setting) -> Probing:
+    address, context = api(setting)
+    return Probing(address, access.PORT, context)
+
+
+def api(setting: Setting) -> tuple[str, ssl.SSLContext]:
+    """Return the API's floating IP, and what trusts its CA and has a client's certificate. Raises BenchError."""
     public = (setting.cluster.store.read("infra.json") or {}).get("public_address")
     if not public:
         raise BenchError("the API has no floating IP")
-    return Probing(public, access.PORT, _context(setting.cluster.kube.connect()))
+    return str(public), _context(setting.cluster.kube.connect())
 
 
 def _context(api: ApiClient) -> ssl.SSLContext:

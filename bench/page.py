@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bench import calls, creation, failover, planning, report, second_apply
+from bench import all_gone, backing_up, calls, creation, failover, planning, quorum_lost, report, second_apply
 from bench.report import Details, Figures, Row
 from bench.setting import Setting
 
@@ -29,6 +29,9 @@ PARTS: dict[str, Part] = {
     "apply": second_apply,
     "failover": failover,
     "calls": calls,
+    "backup": backing_up,
+    "quorum": quorum_lost,
+    "rebuild": all_gone,
     "plan": planning,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import http.client
 import itertools
 import ssl
 import threading
@@ -61,6 +62,15 @@ def summary(probes: list[Probe]) -> Summary:
         slowest=max((probe.ended - probe.begun for probe in answers), default=0.0),
         late=max((pause - INTERVAL for pause in pauses), default=0.0),
     )
+
+
+def ask(address: str, port: int, context: ssl.SSLContext) -> bool:
+    """Ask once, and tell whether the answer was 200."""
+    connection = http.client.HTTPSConnection(address, port, timeout=TIMEOUT, context=context)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", _PATH)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    return False
 
 
 class Probing(contextlib.AbstractContextManager["Probing"]):

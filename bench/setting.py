@@ -30,10 +30,12 @@ class Setting:
 
     named: the cluster's name; None for the only one that has settings.
     replace: whether a cluster that is there may be removed.
+    found: what other parts of this run found.
     """
 
     named: str | None = None
     replace: bool = False
+    found: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def root(self) -> Path:

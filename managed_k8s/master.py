@@ -1,4 +1,4 @@
-"""The Salt master of a checkout: `python -m managed_k8s.master start|stop|status|forget`."""
+"""The Salt master of a checkout: `python -m managed_k8s.master start|stop|status|export|import|forget`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ import tenacity
 import typer
 import yaml
 
-from managed_k8s import checkout, cluster_map, naming, wakeups
+from managed_k8s import checkout, cluster_map, naming, portable, wakeups
 from managed_k8s.cloud import project
 from managed_k8s.store import BACKUPS, Store
 
@@ -262,6 +263,38 @@ def clusters(state: Path, auth_url: str) -> tuple[list[Store], list[Store]]:
         if (store.read(project.FILE) or {"auth_url": auth_url})["auth_url"] == auth_url
     ]
     return gone, [store for store in stores if store not in gone]
+
+
+_FILE = typer.Argument(help="The file; it opens everything, so keep it encrypted.", show_default=False)
+
+
+@app.command("export")
+def save(file: Annotated[Path, _FILE]) -> None:
+    """Write keys, what is kept about clusters, and your settings to one file, for another machine."""
+    with _explained():
+        repositories = portable.save(checkout.root(), state_folder(), file)
+    typer.echo(
+        f"{file} has everything that this Salt master cannot make anew. Who has it has the clusters: encrypt it."
+    )
+    for repository in repositories:
+        typer.echo(f"Not in it, copy it too: {repository}")
+
+
+@app.command("import")
+def load(file: Annotated[Path, _FILE]) -> None:
+    """Put an export back on a new machine, into a checkout of the same tree; then: start."""
+    with _explained():
+        portable.load(checkout.root(), state_folder(), file)
+    typer.echo(f"{state_folder()} is as it was. A local repository goes to where it was below it; then: start")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (portable.PortableError, OSError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

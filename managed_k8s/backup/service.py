@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,26 +162,16 @@ class Backups:
 
     def _make_room(self, size: int) -> None:
         """See to it that a snapshot of this size fits where it arrives and where it stays. Raises BackupError."""
-        if self._lacking(size):
+        places = [Path(self.opts["cachedir"]), self.vault.folder]
+        if self.repository.folder:
+            places.append(self.repository.folder)
+        if _lacking(places, size):
             self.prune()
-        if lacking := self._lacking(size):
+        if lacking := _lacking(places, size):
             raise BackupError(
                 f"the disk of {lacking} has no room for a snapshot of {size >> 20} MB: free space, keep fewer backups "
                 "(backup.retention), or move backup.repository"
             )
-
-    def _lacking(self, size: int) -> str:
-        folders = {str(self.opts["cachedir"]): size, str(self.vault.folder): size}
-        if self.repository.folder:
-            folders[str(self.repository.folder)] = size
-        needs: dict[int, int] = {}
-        for folder, bytes_ in folders.items():
-            if (path := _existing(Path(folder))) is not None:
-                device = path.stat().st_dev
-                needs[device] = needs.get(device, _RESERVE) + bytes_
-                if shutil.disk_usage(path).free < needs[device]:
-                    return folder
-        return ""
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -243,6 +233,12 @@ class Backups:
         chosen = self.find(name)
         attempt = attempting(self.store, self.history, DRILLS, "backup", "verified")
         with attempt as announce, self.scratch() as folder:
+            # The snapshot, and the database that is made from it. A disk that fills up says nothing about a backup.
+            if _lacking([folder, folder], chosen.size):
+                raise BackupError(
+                    f"the disk of {folder.parent} has no room to try {chosen.name}, which takes {2 * chosen.size >> 20} "
+                    "MB for a while, beside a gigabyte: free space"
+                )
             problems = drill.run(self.repository, chosen, self.programs(), folder)
             self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})
             if problems:
@@ -276,6 +272,18 @@ class Backups:
     def attempts(self, what: str) -> schedule.Attempts:
         """Return what is on record about backups or drills."""
         return schedule.Attempts.of(self.store.read(what))
+
+
+def _lacking(folders: Sequence[Path], size: int) -> str:
+    """Return the first of folders in which there is no room for so many bytes in each of them; empty if there is."""
+    needs: dict[int, int] = {}
+    for folder in folders:
+        if (path := _existing(folder)) is not None:
+            device = path.stat().st_dev
+            needs[device] = needs.get(device, _RESERVE) + size
+            if shutil.disk_usage(path).free < needs[device]:
+                return str(folder)
+    return ""
 
 
 def _existing(path: Path) -> Path | None:

@@ -21,6 +21,7 @@ _NETWORK = {
     "network": "networks", "subnet": "subnets", "router": "routers", "port": "ports", "floating IP": "floating_ips",
     "security group": "security_groups", "security group rule": "security_group_rules",
 }  # fmt: skip
+_VOLUMES = ("volume", "GB of volumes", "volume backup")
 _COMPUTE = {"server": "instances", "core": "total_cores", "MB of memory": "total_ram", "server group": "server_groups"}
 
 
@@ -55,10 +56,16 @@ def shortages(conn: Connection, needs: Needs) -> list[str]:
     return found
 
 
+def left(conn: Connection, kind: str) -> tuple[int, int] | None:
+    """Return how many more of a kind the project may have, and its quota; None when that is any number, or not told."""
+    limit, used = _limits(conn, collections.Counter({kind: 1})).get(kind, (None, None))
+    return None if limit is None or used is None or limit < 0 else (max(limit - used, 0), limit)
+
+
 def _limits(conn: Connection, needs: Needs) -> Limits:
     limits: Limits = {}
     # What a cloud does not tell is found out when something is made.
-    for kinds, ask in ((_COMPUTE, _compute), (_NETWORK, _network), (("volume", "GB of volumes"), _volumes)):
+    for kinds, ask in ((_COMPUTE, _compute), (_NETWORK, _network), (_VOLUMES, _volumes)):
         if not any(needs[kind] for kind in kinds):
             continue
         try:
@@ -89,4 +96,5 @@ def _volumes(conn: Connection) -> Limits:
     return {
         "volume": (found.max_total_volumes, found.total_volumes_used),
         "GB of volumes": (found.max_total_volume_gigabytes, found.total_gigabytes_used),
+        "volume backup": (found.max_total_backups, found.total_backups_used),
     }

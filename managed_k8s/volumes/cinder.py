@@ -54,6 +54,14 @@ class Cinder:
     def _ours(self, items: Iterable[Any]) -> list[Any]:
         return [item for item in items if (item.metadata or {}).get(ownership.CSI_CLUSTER) == self.cluster]
 
+    def room(self) -> tuple[int, int] | None:
+        """Return how many more backups the project may have, and its quota; None when nothing is known to stop it."""
+        from managed_k8s.cloud import quota
+        from managed_k8s.cloud.connection import explained, persistently
+
+        with explained():
+            return persistently(lambda: quota.left(self._connection(), "volume backup"))
+
     def mark(self, backup: Any, told: Mapping[str, str]) -> None:
         """Note with a backup that it is complete, and what it is of."""
         # Cinder replaces what is there.

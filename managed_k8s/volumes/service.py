@@ -114,11 +114,26 @@ class VolumeBackups:
         done = {one.claim.path for one in before if one.good and since is not None and one.time >= since}
         wanted = [claim for claim in claims if claim.path not in done]
         failed = {claim.path: claim.problem for claim in wanted if claim.problem}
-        made = self._make(kubernetes, [claim for claim in wanted if not claim.problem], reason, failed)
+        fitting = self._fitting([claim for claim in wanted if not claim.problem], before, failed)
+        made = self._make(kubernetes, fitting, reason, failed)
         self.prune()
         if failed:
-            raise VolumeError("; ".join(f"{path}: {why}" for path, why in sorted(failed.items())))
+            raise VolumeError(_words(failed))
         return made
+
+    def _fitting(self, claims: Sequence[Claim], before: Sequence[Record], failed: dict[str, str]) -> Sequence[Claim]:
+        """Return those that the project's quota has room for, the longest without one first; add why to `failed`."""
+        room = self.cinder.room()
+        if room is None or len(claims) <= room[0]:
+            return claims
+        newest = {one.claim.path: one.time for one in reversed(before) if one.good}
+        waiting = sorted(claims, key=lambda claim: newest.get(claim.path, 0))
+        why = (
+            f"the project's quota is {room[1]} volume backups, with room for {room[0]} of the {len(claims)} now due: "
+            "have it enlarged (openstack quota set --backups), or keep fewer of each claim (backup.volumes.retention)"
+        )
+        failed |= {claim.path: why for claim in waiting[room[0] :]}
+        return waiting[: room[0]]
 
     def _make(
         self, kubernetes: Kubernetes, claims: Sequence[Claim], reason: str, failed: dict[str, str]
@@ -243,6 +258,14 @@ class VolumeBackups:
             raise VolumeError(f"{', '.join(pods)} began to use it meanwhile; nothing was changed")
         say(f"{old.path}: its volume of until now stays as PersistentVolume {old.volume}")
         kubernetes.retire(old, _UNBOUND)
+
+
+def _words(failed: Mapping[str, str]) -> str:
+    """Return what failed, each reason once."""
+    paths: dict[str, list[str]] = {}
+    for path, why in sorted(failed.items()):
+        paths.setdefault(why, []).append(path)
+    return "; ".join(f"{', '.join(ones)}: {why}" for why, ones in paths.items())
 
 
 def _record(kept: Mapping[str, Any]) -> Record:

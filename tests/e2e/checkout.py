@@ -158,14 +158,15 @@ class Cluster:
         """Return all that is kept of what happened, oldest first."""
         return list(self.verb("events", "last=5000", "follow=False")["events"])
 
-    def ssh(self, name: str, command: str, timeout: float = 120) -> str:
+    def ssh(self, name: str, command: str, timeout: float = 120, stdin: str | None = None) -> str:
         """Run a shell command on a server as its default user, through the first gateway; return what it prints."""
         found = self.servers
         server = found[name]
         gateway = next(s["floating_ip"] for _, s in sorted(found.items()) if s["role"] == "gateway")
+        address, through = (server["address"], gateway)
         if server["role"] == "gateway":
-            return self.account.ssh(server["floating_ip"], command, known_as=server["id"], timeout=timeout)
-        return self.account.ssh(server["address"], command, known_as=server["id"], through=gateway, timeout=timeout)
+            address, through = (server["floating_ip"], None)
+        return self.account.ssh(address, command, known_as=server["id"], through=through, timeout=timeout, stdin=stdin)
 
     def answers(self, path: str) -> Any:
         """Return what its API says to somebody without a name: requests' response."""

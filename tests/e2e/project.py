@@ -54,13 +54,20 @@ class Account:
     folder: Path
 
     def ssh(
-        self, address: str, command: str, *, known_as: str, through: str | None = None, timeout: float = 120
+        self,
+        address: str,
+        command: str,
+        *,
+        known_as: str,
+        through: str | None = None,
+        timeout: float = 120,
+        stdin: str | None = None,
     ) -> str:
         """Run a shell command on a server and return what it prints, without the last newline.
 
         known_as: name under which the server's host key is remembered; addresses go from one server to another.
         through: address of a server to jump over.
-        timeout: seconds.  Raises SSHError.
+        timeout: seconds. stdin: what the command reads.  Raises SSHError.
         """
         options = (
             *("-i", str(self.key), "-oIdentitiesOnly=yes", "-oBatchMode=yes", "-oLogLevel=ERROR"),
@@ -75,7 +82,7 @@ class Account:
             known += (f"-oProxyCommand={shlex.join(['ssh', '-F', 'none', *options, *hop])}",)
         words = ["ssh", "-F", "none", *options, *known, f"{USER}@{address}", command]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise SSHError(f"{known_as} at {address}: {command!r} took more than {timeout:g} s") from error
         if done.returncode:

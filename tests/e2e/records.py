@@ -28,7 +28,7 @@ def checksum(number: int) -> str:
 
 
 class Records:
-    """The workload: a StatefulSet with a volume, and a Deployment on all workers that must not be restarted."""
+    """The workload: ConfigMaps, and a StatefulSet of one pod that writes to its volume."""
 
     def __init__(self, api: ApiClient) -> None:
         self.api, self.core, self.apps = api, CoreV1Api(api), AppsV1Api(api)

@@ -1,19 +1,33 @@
-"""Backups of the cluster of cluster.map: made, moved, proven, kept by the policy."""
+"""Backups of the cluster of cluster.map: made, moved, proven, kept by the policy, whatever goes wrong on the way."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
+import signal
+import subprocess
+import time
 
 import pytest
 from kubernetes.client import CoreV1Api, V1ConfigMap, V1ObjectMeta, V1Secret
 
-from managed_k8s import master
-from managed_k8s.backup import retention
+from bench import big_etcd
+from bench.setting import Setting
+from managed_k8s import inputs, master, wakeups
+from managed_k8s.backup import retention, schedule, service
 from managed_k8s.backup.record import Record
 from managed_k8s.store import Store
+from tests.e2e import secrecy
+from tests.e2e.checkout import BIN
+from tests.e2e.command_line import lab
+from tests.e2e.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 NAME = "managed-k8s-backup-test"
+# MB; then a snapshot and its way to the Salt master take seconds, in which something can go wrong.
+LARGE = 300
 
 
 @pytest.fixture(scope="module")
@@ -37,38 +51,35 @@ def leader(demo):
     return next(name for name, told in answers.items() if told["leader"])
 
 
-def test_a_backup_is_made_from_a_follower_and_restored_in_a_drill(demo, object_in_etcd):
+def backup(demo):
+    """Take one, and expect it to be good."""
     made = demo.verb("backup")
     assert made["retcode"] == 0, made
+    return made
+
+
+def names(demo):
+    return [one["name"] for one in demo.verb("backups")["backups"]]
+
+
+def cache():
+    return master.state_folder() / "var" / "cache" / "salt" / "master" / "minions"
+
+
+def test_a_backup_is_made_from_a_follower_and_restored_in_a_drill(demo, object_in_etcd):
+    made = backup(demo)
     assert made["member"] in demo.names("master")
     assert made["member"] != leader(demo)
-    tried = demo.verb("backup_verify")
+    tried = demo.verb("backup_verify", f"backup={made['name']}")
     assert (tried["retcode"], tried["name"], tried["proven"]) == (0, made["name"], True)
-    found = demo.verb("backups")
-    assert found["backups"][0]["name"] == made["name"]
+    assert made["name"] in names(demo)
 
 
 def test_nothing_of_it_stays_on_the_masters_or_where_it_arrived(demo):
+    quiet(demo)
     left = demo.checkout.salt("demo-master-*", "file.directory_exists", "/var/lib/managed-k8s/backup")
     assert set(left.values()) == {False}
-    cache = master.state_folder() / "var" / "cache" / "salt" / "master" / "minions"
-    assert not [path for path in cache.glob("demo-*/files/**/*") if path.is_file()]
-
-
-def test_the_keys_and_the_passphrase_are_nowhere_in_the_open(demo, folders):
-    """In no job, event, log, in nothing that a process shows, in no file that others can read."""
-    store, vault = folders
-    key = demo.ssh("demo-master-1", "sudo cat /etc/kubernetes/pki/sa.key").splitlines()[3]
-    secrets = [(vault / "passphrase").read_bytes(), key.encode()]
-    files = [
-        path
-        for folder in (master.state_folder() / "var", store, vault / "repository")
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_socket()
-    ]
-    assert len(files) > 20
-    assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
-    assert not [path for path in vault.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not [path for path in cache().glob("demo-*/files/**/*") if path.is_file()]
 
 
 def test_the_schedule_makes_them_and_check_says_that_all_is_well(demo, folders):
@@ -79,25 +90,60 @@ def test_the_schedule_makes_them_and_check_says_that_all_is_well(demo, folders):
     assert (found["retcode"], found["problems"]) == (0, [])
 
 
+# Secrets
+
+
+def test_no_secret_is_in_the_open_while_a_backup_is_made_and_proven(demo):
+    with secrecy.Watch(demo, secrecy.secrets(demo)) as watch:
+        backup(demo)
+        assert demo.verb("backup_verify")["retcode"] == 0
+    assert watch.found == []
+    assert (watch.rounds > 5, watch.events > 5) == (True, True)
+
+
+def test_who_watches_for_secrets_sees_them(demo, tmp_path):
+    """Something that is no secret is put wherever one must not be."""
+    word = f"e2e-planted-{secrets.token_hex(8)}"
+    with secrecy.Watch(demo, [word.encode()]) as watch:
+        subprocess.run(["sh", "-c", "sleep 3; true", word], check=True)
+        (tmp_path / "planted").write_text(word)
+        demo.ssh("demo-master-1", f"sh -c 'sleep 3; true' {word}")
+        demo.ssh("demo-master-2", "cat > /var/tmp/e2e-planted", stdin=word)
+        demo.ssh("demo-master-3", "logger", stdin=word)
+    demo.ssh("demo-master-2", "rm /var/tmp/e2e-planted")
+    found = "\n".join(watch.found)
+    assert "cmdline of process" in found
+    assert str(tmp_path / "planted") in found
+    assert "demo-master-1: a command line or environment" in found
+    assert "demo-master-2: /var/tmp/e2e-planted" in found
+    assert "demo-master-3: the journal" in found
+
+
 def test_a_secret_in_etcd_is_encrypted_in_the_backup_too(demo, folders, tmp_path):
     api = CoreV1Api(demo.api)
     api.create_namespaced_secret(
         "default", V1Secret(metadata=V1ObjectMeta(name=NAME), string_data={"word": "opensesame"})
     )
     try:
-        made = demo.verb("backup")
+        made = backup(demo)
     finally:
         api.delete_namespaced_secret(NAME, "default")
     _, vault = folders
-    # By hand, as docs/backups.md says.
-    archive = f"{vault / 'repository'}::{made['name']}"
-    by_hand = ("env", "-C", tmp_path, f"BORG_PASSCOMMAND=cat {vault / 'passphrase'}", f"BORG_BASE_DIR={tmp_path}")
-    demo.checkout.run(*by_hand, "borg", "extract", archive)
+    demo.checkout.run(*by_hand(vault, tmp_path), "borg", "extract", f"{vault / 'repository'}::{made['name']}")
     content = (tmp_path / "etcd.db").read_bytes()
     assert NAME.encode() in content
     assert b"opensesame" not in content
 
 
+def by_hand(vault, folder):
+    """Return what runs borg in a folder, as docs/backups.md says."""
+    return ("env", "-C", folder, f"BORG_PASSCOMMAND=cat {vault / 'passphrase'}", f"BORG_BASE_DIR={folder}")
+
+
+# Retention
+
+
+@pytest.mark.timeout(3600)
 def test_of_many_backups_those_of_the_policy_stay(demo):
     """Sixty, one after the other; what the schedule makes meanwhile counts too."""
 
@@ -105,9 +151,170 @@ def test_of_many_backups_those_of_the_policy_stay(demo):
         return {one["name"]: Record(**{key: one[key] for key in Record.__dataclass_fields__}) for one in found}
 
     every = records(demo.verb("backups")["backups"])
-    made = [demo.verb("backup") for _ in range(60)]
-    assert all(one["retcode"] == 0 for one in made)
+    made = [backup(demo) for _ in range(60)]
     left = records(demo.verb("backups")["backups"])
     every |= records(made) | left
-    policy = {"last": 8, "hourly": 24, "daily": 7, "weekly": 4, "monthly": 6}
+    policy = inputs.load({}, "demo")["backup"]["retention"]
     assert set(left) == set(retention.keep(list(every.values()), policy))
+    assert len(left) < len(every) - 30
+
+
+# Faults
+
+
+@pytest.fixture(scope="module")
+def large(demo):
+    """An etcd that a backup has something to do with."""
+    with big_etcd.filled(Setting("demo"), LARGE):
+        yield
+
+
+@pytest.fixture
+def no_faults_left(demo):
+    yield
+    lab("fault", "clear")
+    demo.checkout.run("salt-run", "managed_k8s.wait", "demo", "timeout=900", timeout=1000)
+
+
+def quiet(demo):
+    """Return when no backup is made, and the schedule makes none for three minutes."""
+    cron = inputs.load({}, "demo")["backup"]["schedule"]
+
+    def is_quiet():
+        now = time.time()
+        attempts = schedule.Attempts.of(demo.store.read(service.BACKUPS))
+        return (
+            not wakeups.is_held(demo.store, service.LOCK)
+            and not schedule.is_due(cron, attempts, now)
+            and schedule.following(cron, now) - now > 180
+        )
+
+    eventually(is_quiet, 600, 1)
+
+
+def begin(demo):
+    """Start a backup; return its process, and once a master was chosen, where its snapshot arrives."""
+    process = subprocess.Popen(
+        [BIN / "salt-run", "--out=json", "managed_k8s.backup", "demo"],
+        cwd=demo.checkout.root, env=demo.checkout.environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    found = eventually(lambda: list(cache().glob("demo-master-*/files/managed-k8s-backup/ticket-*/etcd.db")), 120, 0.02)
+    return process, found[0]
+
+
+def is_no_backup(demo, process, before):
+    """Expect that a backup failed, that it is said, and that none is listed which was not before."""
+    said = json.loads(process.communicate(timeout=400)[0])
+    assert said["retcode"] == 1, said
+    assert names(demo) == before
+    problems = demo.verb("check")["problems"]
+    assert any("the last backup failed" in problem for problem in problems), problems
+    return said["error"]
+
+
+@pytest.mark.parametrize("arrived", [0, 1 << 20], ids=["snapshot", "transfer"])
+def test_a_master_that_dies_makes_no_backup_and_the_next_one_comes_from_another(demo, large, no_faults_left, arrived):
+    backup(demo)
+    quiet(demo)
+    before = names(demo)
+    process, arriving = begin(demo)
+    # With nothing there yet, the snapshot is being taken.
+    eventually(lambda: arriving.stat().st_size >= arrived, 120, 0.02)
+    victim = arriving.parents[3].name
+    lab("fault", "power-loss", victim)
+    print("arrived when its power was off:", arriving.stat().st_size if arriving.exists() else "all of it")
+    assert victim in is_no_backup(demo, process, before)
+    made = backup(demo)
+    assert made["member"] != victim
+    assert demo.verb("backup_verify", f"backup={made['name']}")["retcode"] == 0
+
+
+def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(demo, large):
+    backup(demo)
+    quiet(demo)
+    before = names(demo)
+    process, arriving = begin(demo)
+    eventually(lambda: arriving.stat().st_size > 1 << 20, 120, 0.02)
+    demo.checkout.stop_master()
+    demo.checkout.start_master()
+    process.communicate(timeout=900)
+    eventually(lambda: all(one is True for one in pinged(demo).values()), 180, 2)
+    made = set(names(demo)) - set(before)
+    assert len(made) == (0 if process.returncode else 1)
+    for name in made:
+        assert demo.verb("backup_verify", f"backup={name}")["retcode"] == 0
+    backup(demo)
+
+
+def pinged(demo):
+    return demo.checkout.salt("demo-master-*", "test.ping", check=False)
+
+
+SPOIL = {
+    "flipped": 'printf xxxxxxxx | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none',
+    "truncated": 'truncate --size=-1000000 "$file"',
+}
+# In the place of etcdctl.
+SPOILING = """#!/bin/sh
+/usr/local/bin/etcdctl.e2e "$@" || exit
+case "$*" in *"snapshot save"*) for file; do :; done; {spoil};; esac
+"""
+
+
+@contextlib.contextmanager
+def damaged_snapshots(demo, spoil):
+    """Have every master's snapshots damaged on its disk, before anybody looked at them."""
+    script = SPOILING.format(spoil=SPOIL[spoil])
+    replace = "{ [ -e etcdctl.e2e ] || mv etcdctl etcdctl.e2e; } && cat > etcdctl && chmod 755 etcdctl"
+    put_back = "[ ! -e etcdctl.e2e ] || mv etcdctl.e2e etcdctl"
+    try:
+        for name in demo.names("master"):
+            demo.ssh(name, f"sudo sh -c 'cd /usr/local/bin && {replace}'", stdin=script)
+        yield
+    finally:
+        for name in demo.names("master"):
+            demo.ssh(name, f"sudo sh -c 'cd /usr/local/bin && {put_back}'")
+
+
+def test_a_damaged_snapshot_is_no_backup_and_is_said(demo, large):
+    backup(demo)
+    quiet(demo)
+    before = names(demo)
+    for spoil in SPOIL:
+        with damaged_snapshots(demo, spoil):
+            process, _ = begin(demo)
+            print(spoil, is_no_backup(demo, process, before))
+        before = [backup(demo)["name"], *before]
+    assert names(demo)[:2] == before[:2]
+
+
+def test_a_locked_repository_is_said_and_the_next_backup_is_made(demo, folders, tmp_path):
+    backup(demo)
+    quiet(demo)
+    _, vault = folders
+    before, repository = names(demo), vault / "repository"
+    words = (*by_hand(vault, tmp_path), "borg", "with-lock", repository, "sleep", "600")
+    holder = subprocess.Popen([*map(str, words)], start_new_session=True)
+    try:
+        eventually((repository / "lock.exclusive").exists, 30)
+        refused = demo.verb("backup")
+    finally:
+        os.killpg(holder.pid, signal.SIGTERM)
+        holder.wait()
+    assert refused["retcode"] == 1
+    assert "borg break-lock" in refused["error"]
+    assert "the last backup failed" in " ".join(demo.verb("check")["problems"])
+    assert names(demo) == before
+    backup(demo)
+
+
+def test_a_master_whose_disk_is_full_is_passed_over(demo, no_faults_left):
+    victim = backup(demo)["member"]
+    # It is to be full, not replaced.
+    demo.checkout.run("salt-run", "managed_k8s.pause", "demo")
+    try:
+        lab("fault", "fill-disk", victim)
+        assert backup(demo)["member"] != victim
+    finally:
+        lab("fault", "clear")
+        demo.checkout.run("salt-run", "managed_k8s.resume", "demo")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from managed_k8s import access
+from tests.e2e import secrecy
 from tests.e2e.command_line import lab
 from tests.e2e.project import eventually
 from tests.e2e.records import Records, image
@@ -39,9 +40,11 @@ def restore(demo, *words):
 
 
 def delete(demo, names):
-    for name in names:
-        demo.cloud.compute.delete_server(demo.servers[name]["id"])
-    eventually(lambda: not set(names) & set(demo.servers), 300)
+    ids = {server["id"] for name, server in demo.servers.items() if name in names}
+    for identity in ids:
+        demo.cloud.compute.delete_server(identity)
+    # By id: the reconciler may make new ones of the same names meanwhile.
+    eventually(lambda: not ids & {server["id"] for server in demo.servers.values()}, 300)
 
 
 def is_whole(demo, records, numbers, written):
@@ -92,8 +95,10 @@ def test_what_was_deleted_by_mistake_comes_back(demo, records):
     assert made["retcode"] == 0, made
     records.delete()
     records.make(90001, 5)
-    restore(demo, f"backup={made['name']}")
+    with secrecy.Watch(demo, secrecy.secrets(demo)) as watch:
+        restore(demo, f"backup={made['name']}")
     is_whole(demo, records, numbers, written)
+    assert watch.found == []
 
 
 def test_all_masters_are_gone(demo, records):
@@ -107,16 +112,16 @@ def test_all_masters_are_gone(demo, records):
 
 
 def test_certificates_of_a_master_are_damaged(demo, records):
-    numbers, written = records.numbers(), records.written()
+    numbers, written, known = records.numbers(), records.written(), secrecy.secrets(demo)
     demo.ssh(
         "demo-master-2", "sudo sh -c 'cd /etc/kubernetes/pki && rm apiserver.key ca.key && echo x > etcd/peer.crt'"
     )
-    restore(demo)
+    with secrecy.Watch(demo, known) as watch:
+        restore(demo)
     is_whole(demo, records, numbers, written)
-    assert (
-        set(demo.checkout.salt("demo-master-2", "managed_k8s_restore.inspect")["demo-master-2"]["certificates"])
-        == set()
-    )
+    inspected = demo.checkout.salt("demo-master-2", "managed_k8s_restore.inspect")
+    assert inspected["demo-master-2"]["certificates"] == []
+    assert watch.found == []
 
 
 def test_everything_is_gone(demo, records):

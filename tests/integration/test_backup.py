@@ -10,6 +10,8 @@ import os
 import shutil
 import socket
 import subprocess
+import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ import trustme
 
 from lab.settings import load
 from managed_k8s.backup import drill, etcd
+from managed_k8s.history import History
 from managed_k8s.jobs import JobError, SaltJobs
 from managed_k8s.store import Store
 from tests.integration.conftest import BIN, ONE, Salt, eventually
@@ -89,14 +92,24 @@ class Node:
 
     def fill(self, megabytes):
         """Put values of a megabyte that do not compress into etcd."""
+        for number in range(megabytes):
+            self._etcdctl("put", f"/fill/{number}", stdin=os.urandom(1 << 20))
+
+    def save_alone(self):
+        """Return how many seconds a snapshot takes with which nothing else is done."""
+        begun = time.monotonic()
+        self._etcdctl("snapshot", "save", self.folder / "alone.db")
+        seconds = time.monotonic() - begun
+        (self.folder / "alone.db").unlink()
+        return seconds
+
+    def _etcdctl(self, *words, stdin=b""):
         keys = self.pki / "etcd"
         command = [
             self.programs / "etcdctl", "--endpoints", "https://127.0.0.1:2379", "--cacert", keys / "ca.crt",
-            "--cert", keys / "server.crt", "--key", keys / "server.key", "put",
+            "--cert", keys / "server.crt", "--key", keys / "server.key", *words,
         ]  # fmt: skip
-        for number in range(megabytes):
-            value = os.urandom(1 << 20)
-            subprocess.run([*command, f"/fill/{number}"], input=value, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, input=stdin, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +146,10 @@ def await_minion(running):
     eventually(answers, 150)
 
 
-def verb(running, name, **words):
+def verb(running, name, seconds=300, **words):
     """Return what a verb says, as data, and its exit code."""
     done = running.run("salt-run", f"managed_k8s.{name}", "--out=json", *(f"{k}={v}" for k, v in words.items()), ONE,
-                       seconds=300)  # fmt: skip
+                       seconds=seconds)  # fmt: skip
     text = done.stdout[done.stdout.index("{") :] if "{" in done.stdout else "{}"
     return json.loads(text), done.returncode
 
@@ -226,8 +239,7 @@ def test_a_node_that_dies_in_the_middle_makes_no_backup_and_the_next_one_succeed
 def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(running, node):
     before = names(running)
     process = start_backup(running, when=1 << 20)
-    Salt.kill(running.processes[0])
-    running.start_master()
+    restart(running)
     process.communicate(timeout=300)
     await_minion(running)
     after = names(running)
@@ -251,3 +263,88 @@ def test_a_backup_that_is_killed_leaves_nothing_but_what_the_next_one_removes(ru
     assert code == 0, data
     arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
     assert not files(arriving)
+
+
+# In the place of etcdctl: what it saved is damaged before anybody looked at it.
+SPOILING = """#!/bin/sh
+/usr/local/bin/etcdctl.whole "$@" || exit
+case "$*" in *"snapshot save"*) for file; do :; done; {spoil};; esac
+"""
+FLIP = 'printf xxxxxxxx | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none'
+
+
+@pytest.fixture
+def spoiled(node):
+    """Have a shell command spoil snapshots on the node, as long as the test goes on."""
+    # As the minion sees it.
+    folder = Path(f"/proc/{node.minion.pid}/root/usr/local/bin")
+
+    def spoil(command):
+        if not (folder / "etcdctl.whole").exists():
+            (folder / "etcdctl").rename(folder / "etcdctl.whole")
+        (folder / "etcdctl").write_text(SPOILING.format(spoil=command))
+        (folder / "etcdctl").chmod(0o755)
+
+    yield spoil
+    (folder / "etcdctl.whole").rename(folder / "etcdctl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [FLIP, 'truncate --size=-1000000 "$file"', ': > "$file"'])
+def test_a_damaged_snapshot_is_no_backup_and_is_said(running, node, spoiled, command):
+    before = names(running)
+    spoiled(command)
+    data, code = verb(running, "backup")
+    assert code == 1, data
+    assert names(running) == before
+    problems = verb(running, "check")[0]["problems"]
+    assert any("the last backup failed" in problem for problem in problems), problems
+
+
+@pytest.mark.slow
+def test_after_damaged_ones_the_next_backup_is_good(running, node):
+    data, code = verb(running, "backup")
+    assert code == 0, data
+    assert verb(running, "backup_verify", backup=data["name"])[1] == 0
+    assert not any("the last backup" in problem for problem in verb(running, "check")[0]["problems"])
+
+
+@pytest.mark.slow
+def test_a_file_larger_than_the_salt_master_takes_is_refused_with_what_to_set(running, node):
+    """The same limit as of gigabytes, made small."""
+    conf = running.root / "master.d" / "small.conf"
+    conf.write_text("file_recv_max_size: 20\n")
+    try:
+        restart(running)
+        await_minion(running)
+        data, code = verb(running, "backup")
+        assert code == 1
+        assert "file_recv_max_size" in data["error"]
+    finally:
+        conf.unlink()
+        restart(running)
+        await_minion(running)
+    data, code = verb(running, "backup")
+    assert code == 0, data
+
+
+def restart(running):
+    """Kill the Salt master and start it again."""
+    Salt.kill(*(one for one in running.processes if Path(one.args[0]).name == "salt-master"))
+    running.start_master()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_a_database_of_two_gigabytes_is_made_moved_archived_and_proven(running, node):
+    if shutil.disk_usage(running.folder).free < 14 << 30 or shutil.disk_usage(node.folder).free < 14 << 30:
+        pytest.skip("this takes 14 GB for a while")
+    node.fill(2100)
+    data, code = verb(running, "backup", seconds=1800)
+    assert code == 0, data
+    assert data["size"] > 2 << 30
+    (made,) = [one for one in History(Store(running.state, ONE)).last(5) if one.get("backup") == data["name"]]
+    print(f"{data['size'] >> 20} MB: {made['seconds']} s; etcdctl snapshot save alone: {node.save_alone():.1f} s")
+    tried, code = verb(running, "backup_verify", backup=data["name"], seconds=1800)
+    assert code == 0, tried
+    assert not files(running.state / "var/cache/salt/master/minions" / NODE / "files")

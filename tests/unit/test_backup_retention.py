@@ -64,6 +64,17 @@ def test_pruning_again_removes_nothing(backups, policy):
     assert set(keep(left, policy)) == set(kept)
 
 
+@given(st.sampled_from([60, 900, 6000, 86400]), POLICIES)
+def test_pruning_after_each_leaves_what_pruning_once_would(seconds, policy):
+    made = every(seconds, 60)[::-1]
+    left: list[Backup] = []
+    for backup in made:
+        left.append(backup)
+        kept = keep(left, policy)
+        left = [one for one in left if one.name in kept]
+    assert {one.name for one in left} == set(keep(made, policy))
+
+
 @given(BACKUPS, POLICIES, st.randoms())
 def test_order_does_not_matter(backups, policy, random):
     shuffled = list(backups)

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,3 +72,16 @@ def test_what_a_killed_one_left_is_removed(module, arrived):
     left.write_text("x")
     module.send("ticket-a")
     assert not module._WORK.exists()
+
+
+def test_a_member_whose_disk_has_no_room_says_so_before_it_is_chosen(module, monkeypatch):
+    header = {"member_id": 1, "revision": 7, "cluster_id": 255}
+    status = {"leader": 2, "header": header, "dbSize": 500 << 20, "version": "3.6.8"}
+    monkeypatch.setattr(module, "_etcdctl", lambda *words: "")
+    monkeypatch.setattr(module, "_asked", lambda *words: {"Status": status})
+    free = (500 << 20) + module._RESERVE
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert module.member()["size"] == 500 << 20
+    free -= 1
+    with pytest.raises(CommandExecutionError, match="no room for a snapshot of 500 MB"):
+        module.member()

@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from managed_k8s.backup import drill, landing, service
+from managed_k8s.backup import attempt, drill, landing, retention, service
 from managed_k8s.backup.member import NoMemberError
-from managed_k8s.backup.repository import BorgError
+from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.seal import Seal
 from managed_k8s.backup.service import BackupError, Backups
 from managed_k8s.history import History
@@ -125,6 +129,15 @@ def test_a_disk_without_room_is_said_before_it_is_full(made, master, monkeypatch
         made.take("schedule")
 
 
+def test_a_drill_without_room_says_nothing_against_the_backup(made, monkeypatch):
+    made.take("schedule")
+    monkeypatch.setattr(service.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 1000))
+    with pytest.raises(BackupError, match="no room to try"):
+        made.verify()
+    assert [one.good for one in made.listed()] == [True]
+    assert any("the last restore drill failed" in problem for problem in made.state()["problems"])
+
+
 def test_retention_holds_after_each(made, monkeypatch):
     clock = iter(range(1795527000, 1895527000, 700))
     monkeypatch.setattr(service.time, "time", lambda: next(clock))
@@ -199,3 +212,96 @@ def test_a_seal_is_the_same_in_any_pieces():
     short = Seal()
     short.update(b"x")
     assert not short.is_whole
+
+
+# Faults of the repository
+
+
+@pytest.fixture
+def locked(made):
+    """Somebody else uses the repository, until the test is through with it."""
+    made.take("schedule")
+    made.repository.lock_wait = 1
+    with made.repository._passphrase() as handle:
+        holder = subprocess.Popen(
+            ["borg", "with-lock", made.repository.location, "sleep", "60"],
+            env=made.repository._environment(handle), pass_fds=[handle], start_new_session=True,
+        )  # fmt: skip
+    while not (made.repository.folder / "lock.exclusive").exists():
+        time.sleep(0.05)
+
+    def release():
+        os.killpg(holder.pid, signal.SIGTERM)
+        holder.wait()
+
+    yield release
+    if holder.poll() is None:
+        release()
+
+
+def test_a_locked_repository_fails_the_backup_and_is_said_and_the_next_one_is_made(made, locked, monkeypatch):
+    before = made.listed()
+    later(monkeypatch)
+    with pytest.raises(BorgError, match="break-lock"):
+        made.take("schedule")
+    assert made.listed() == before
+    assert any("the last backup failed, 1 times" in problem for problem in made.state()["problems"])
+    locked()
+    made.take("schedule")
+    assert len(listed(made)) == 2
+    assert made.attempts(service.BACKUPS).failures == 0
+
+
+def later(monkeypatch):
+    """Let seconds pass: a backup's name has no smaller part of the time."""
+    clock = iter(range(int(time.time()) + 5, 2**40, 5))
+    monkeypatch.setattr(service, "time", SimpleNamespace(time=lambda: next(clock)))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+def test_a_repository_whose_disk_fills_up_meanwhile_has_no_half_backup(made, master, tmp_path, monkeypatch):
+    mount = tmp_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", mount], check=True)
+    # As if somebody else took the room that there was.
+    monkeypatch.setattr(service, "_RESERVE", -(1 << 40))
+    try:
+        made.repository = Repository(str(mount / "repository"), made.vault, lock_wait=1)
+        made.take("schedule")
+        later(monkeypatch)
+        master.content = helpers.snapshot(8_000_000)
+        with pytest.raises(BorgError, match="disk is full"):
+            made.take("schedule")
+        assert len(listed(made)) == 1
+        assert any("disk is full" in problem for problem in made.state()["problems"])
+        subprocess.run(["mount", "-o", "remount,size=800m", mount], check=True)
+        made.take("schedule")
+        assert len(listed(made)) == 2
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+# Retention by the schedule
+
+POLICY = {"last": 4, "hourly": 5, "daily": 4, "weekly": 2, "monthly": 2}
+
+
+@pytest.mark.timeout(900)
+def test_sixty_backups_that_the_schedule_makes_leave_exactly_those_of_the_policy(made, monkeypatch):
+    """A clock that goes by 100 minutes from sweep to sweep: four days in minutes."""
+    clock = SimpleNamespace(now=1795527000.0)
+    monkeypatch.setattr(service, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(attempt, "time", SimpleNamespace(time=lambda: clock.now))
+    made.settings = {"backup": {**helpers.SETTINGS["backup"], "schedule": "40 * * * *", "retention": POLICY}}
+    every = []
+    while len(every) < 60:
+        clock.now += 100 * 60
+        if "backup" in made.due(clock.now):
+            every.append(made.take("schedule"))
+        # Nothing is made twice for one time of the schedule.
+        assert "backup" not in made.due(clock.now)
+    kept = listed(made)
+    assert set(kept) == set(retention.keep(every, POLICY))
+    reasons = list(retention.keep(every, POLICY).values())
+    assert [reasons.count(rule) for rule in ("last", "hourly", "daily", "weekly", "monthly")] == [4, 5, 4, 1, 0]
+    assert len(kept) == 14

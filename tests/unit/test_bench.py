@@ -7,6 +7,7 @@ import ssl
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,26 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import by_hand, calls, creation, failover, ours, page, planning, report, second_apply
+from bench import (
+    all_gone,
+    backing_up,
+    big_etcd,
+    by_hand,
+    calls,
+    creation,
+    disasters,
+    failover,
+    ours,
+    page,
+    planning,
+    quorum_lost,
+    report,
+    second_apply,
+)
 from bench.http_counter import Counter, Traffic, place
-from bench.probes import INTERVAL, Probe, Probing, longest_gap, summary
+from bench.probes import INTERVAL, Probe, Probing, ask, longest_gap, summary
 from bench.setting import BenchError, Setting
+from managed_k8s import naming
 from managed_k8s.plan import plan, waiting
 
 MOMENTS = st.lists(st.floats(0, 100), max_size=50)
@@ -377,3 +394,76 @@ def test_cells_do_not_break_a_table() -> None:
 def test_the_page_is_that_of_the_last_figures() -> None:
     assert report.PAGE.read_text() == page.page(report.load()), "run: python -m bench.page"
     json.dumps(report.load())
+
+
+# Recovery
+
+
+def backups(seconds: float, plain: float) -> dict[str, Any]:
+    one = {"member": "demo-master-2", "size": 523_000_000, "seconds": seconds, "command": 9.9, "stored": 500_000_000}
+    snapshots = [{"seconds": plain + n, "size": 523_000_000} for n in (2, 0, 1)]
+    return {"plain": snapshots, "first": one, "second": {**one, "stored": None}, "drill": 7.0}
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(6.0, True), (6.1, False)])
+def test_a_backup_may_take_three_times_the_best_plain_snapshot(seconds: float, held: bool) -> None:
+    rows = backing_up.rows(backups(seconds, 2.0))
+    assert [row.held for row in rows] == [None, held, None, None]
+    assert rows[1].measured == f"{seconds:.1f} s, {seconds / 2:.1f} times"
+    (table,) = backing_up.details(backups(seconds, 2.0))
+    assert [line[-1] for line in table.lines] == ["500.0 MB", "-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(45.0, True), (45.1, False)])
+def test_a_lost_quorum_may_keep_the_api_away_for_45_seconds(seconds: float, held: bool) -> None:
+    figures = {"lost": ["b", "c"], "answered": seconds, "seconds": 200.0, "steps": {"database": 20.0}}
+    assert [row.held for row in quorum_lost.rows(figures)] == [held, None]
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(400.0, True), (401.0, False)])
+def test_a_rebuilt_cluster_may_take_twice_its_creation(seconds: float, held: bool) -> None:
+    figures = {"tested": seconds, "creation": 200.0, "seconds": 410.0, "steps": {"make": 90.0}}
+    assert all_gone.rows(figures)[-1].held is held
+    assert all_gone.details(figures)[0].lines == [["make", "90.0 s"]]
+
+
+def test_no_server_is_deleted_unasked_but_of_a_cluster_that_this_run_made() -> None:
+    found = SimpleNamespace(replace=False, found={}, cluster=SimpleNamespace(name="demo"))
+    for part in (quorum_lost, all_gone):
+        with pytest.raises(BenchError, match="--yes"):
+            part.measure(found)
+    found.found = {"creation": {}}
+    disasters.refuse_unasked(found)  # type: ignore[arg-type]
+
+
+class Masters(Setting):
+    """A setting whose minions only remember what they were told."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "told", [])
+
+    @property
+    def cluster(self) -> Any:
+        names = ("gateway-1", "master-2", "master-1")
+        return SimpleNamespace(nodes=[naming.parse(f"demo-{name}") for name in names])
+
+    def salt(self, targets: list[str], *words: str) -> dict[str, Any]:
+        self.told.append((targets, words[-1]))  # type: ignore[attr-defined]
+        return {}
+
+
+def test_etcd_is_emptied_on_every_master_whatever_happens() -> None:
+    setting = Masters()
+    with pytest.raises(RuntimeError, match="torn"), big_etcd.filled(setting, 7):
+        raise RuntimeError("torn")
+    told = setting.told  # type: ignore[attr-defined]
+    assert "seq 7" in told[3][1]
+    for emptied in (told[:3], told[4:]):
+        assert [targets for targets, _ in emptied] == [["demo-master-1"], ["demo-master-1"], ["demo-master-2"]]
+        assert "del --prefix" in emptied[0][1]
+        assert "compact --physical=true" in emptied[0][1]
+        assert all(words.endswith(" defrag") for _, words in emptied[1:])
+
+
+def test_asking_once_tells_whether_the_answer_was_good() -> None:
+    assert not ask("127.0.0.1", 9, ssl.create_default_context())

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from managed_k8s import settings
 from managed_k8s.history import History
 from managed_k8s.store import Store
 from managed_k8s.volumes import cinder, service
@@ -117,6 +118,36 @@ def test_a_claim_without_a_volume_of_cinders_is_said(tmp_path, storage):
     with pytest.raises(VolumeError, match="shop/odd: its volume x is not Cinder's"):
         volumes.take("schedule")
     assert paths(volumes.records()) == ["shop/data"]
+
+
+def test_what_the_quota_has_no_room_for_is_said_once_and_the_others_are_made(volumes, cluster, storage, clock):
+    cluster.claims["shop/more"] = helpers.claim("more")
+    storage.quota = 2
+    with pytest.raises(VolumeError) as caught:
+        volumes.take("schedule")
+    assert str(caught.value).startswith("shop/more: the project's quota is 2 volume backups, with room for 2 of the 3 ")
+    assert paths(volumes.records()) == ["shop/data", "shop/logs"]
+    clock.now += 3600
+    with pytest.raises(VolumeError) as caught:
+        volumes.take("schedule")
+    assert str(caught.value).startswith("shop/data, shop/logs, shop/more: the project's quota is 2")
+    # Next time it is the turn of those that have waited longest.
+    storage.quota = 4
+    clock.now += 3600
+    with pytest.raises(VolumeError, match="shop/logs: the project's"):
+        volumes.take("schedule")
+    assert paths(volumes.records()) == ["shop/data", "shop/data", "shop/logs", "shop/more"]
+
+
+def test_a_quota_without_a_limit_is_none(volumes, storage):
+    storage.quota = -1
+    assert len(volumes.take("schedule")) == 2
+
+
+def test_what_is_kept_by_default_of_one_claim_fits_the_usual_quota_beside_the_one_that_is_made():
+    given = {"openstack": {"cloud": "c", "external_network": "e"}, "artifacts": {"url": "http://mirror.example"}}
+    kept = settings.complete({"managed_k8s": given}, "demo.sls")["backup"]["volumes"]["retention"]
+    assert sum(kept.values()) < 10
 
 
 def test_an_interrupted_run_is_no_backup_and_the_next_one_removes_what_it_left(volumes, cluster, storage, clock):

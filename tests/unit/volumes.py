@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openstack.block_storage.v3.backup import Backup
+from openstack.block_storage.v3.limits import AbsoluteLimit
 from openstack.block_storage.v3.snapshot import Snapshot
 from openstack.block_storage.v3.volume import Volume
 from openstack.exceptions import HttpException, NotFoundException
@@ -45,6 +46,11 @@ class Storage:
         self.all_snapshots: dict[str, Snapshot] = {}
         self.numbers = itertools.count(1)
         self.volume_status = "available"
+        self.quota = 100
+
+    def get_limits(self):
+        absolute = AbsoluteLimit(max_total_backups=self.quota, total_backups_used=len(self.all_backups))
+        return SimpleNamespace(absolute=absolute)
 
     def backups(self):
         return iter(list(self.all_backups.values()))

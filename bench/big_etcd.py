@@ -1,0 +1,46 @@
+"""An etcd of half a gigabyte: filled below a prefix of its own, and as small as before when it is done with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from bench.setting import Setting
+from managed_k8s import naming
+
+MEGABYTES = 500
+ETCDCTL = (
+    "/usr/local/bin/etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt "
+    "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key "
+    "--command-timeout=120s"
+)
+# Not below /registry: API servers would hold all of it in memory.
+_PREFIX = "/managed-k8s-filling/"
+# As large as fits into one request; random, so that nothing makes it smaller.
+_FILL = f"set -e; for n in $(seq %d); do head -c 1000000 /dev/urandom | {ETCDCTL} put {_PREFIX}$n > /dev/null; done"
+# What was deleted takes room until its revisions are compacted, and the file is as large until it is written anew.
+_EMPTY = (
+    f"set -e; {ETCDCTL} del --prefix {_PREFIX} > /dev/null; "
+    f"revision=$({ETCDCTL} get {_PREFIX} --write-out=fields | sed -n 's/^\"Revision\" : //p'); "
+    f"{ETCDCTL} compact --physical=true $revision"
+)
+
+
+@contextlib.contextmanager
+def filled(setting: Setting, megabytes: int = MEGABYTES) -> Iterator[None]:
+    """Have so much more in etcd meanwhile. Raises BenchError."""
+    masters = sorted(node.id for node in setting.cluster.nodes if node.role == naming.MASTER)
+    # What an interrupted run left would be overwritten, and kept as revisions.
+    _empty(setting, masters)
+    try:
+        setting.salt(masters[:1], "cmd.run_all", _FILL % megabytes)
+        yield
+    finally:
+        _empty(setting, masters)
+
+
+def _empty(setting: Setting, masters: list[str]) -> None:
+    setting.salt(masters[:1], "cmd.run_all", _EMPTY)
+    for name in masters:
+        # One after the other: a member that writes its file anew answers nobody.
+        setting.salt([name], "cmd.run_all", f"{ETCDCTL} defrag")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,13 @@ def lab(*arguments: str, check: bool = True, env: Mapping[str, str] | None = Non
     if check:
         assert done.returncode == 0, f"lab {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done
+
+
+def clouds() -> str | None:
+    """Return the path of the lab's clouds.yaml; None when the lab is not up."""
+    status = lab("status", "--json", check=False)
+    found = json.loads(status.stdout) if status.stdout.startswith("{") else {}
+    return str(found["clouds"]) if found.get("up") else None
 
 
 def command(*arguments: str) -> list[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import ssl
 import time
 
-from kubernetes.client import ApiClient
-
-from bench.probes import INTERVAL, Probing, Summary
+from bench.probes import INTERVAL, Probing, Summary, context
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import access, naming, verbs
@@ -77,13 +74,7 @@ def _probing(setting: Setting) -> Probing:
     public = (setting.cluster.store.read("infra.json") or {}).get("public_address")
     if not public:
         raise BenchError("the API has no floating IP")
-    return Probing(public, access.PORT, _context(setting.cluster.kube.connect()))
-
-
-def _context(api: ApiClient) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=api.configuration.ssl_ca_cert)
-    context.load_cert_chain(api.configuration.cert_file, api.configuration.key_file)
-    return context
+    return Probing(public, access.PORT, context(setting.cluster.kube.connect()))
 
 
 def _rounded(summary: Summary) -> Summary:

@@ -29,7 +29,7 @@ def measure(setting: Setting) -> Figures:
 
 def _cut(setting: Setting) -> dict[str, object]:
     gateway = _holder(setting)
-    with _probing(setting) as during_cut:
+    with probing(setting) as during_cut:
         time.sleep(_BEFORE)
         try:
             setting.run("python", "-m", "lab", "fault", "power-loss", gateway)
@@ -37,7 +37,7 @@ def _cut(setting: Setting) -> dict[str, object]:
         except BaseException:
             _power_on(setting, gateway)
             raise
-    with _probing(setting) as during_return:
+    with probing(setting) as during_return:
         _power_on(setting, gateway)
         setting.run("salt-run", "managed_k8s.wait", setting.cluster.name, "timeout=600")
     return {
@@ -70,11 +70,12 @@ def _holder(setting: Setting) -> str:
         time.sleep(1)
 
 
-def _probing(setting: Setting) -> Probing:
+def probing(setting: Setting, interval: float = INTERVAL) -> Probing:
+    """Return what asks the cluster's API at its floating IP, every so many seconds. Raises BenchError without one."""
     public = (setting.cluster.store.read("infra.json") or {}).get("public_address")
     if not public:
         raise BenchError("the API has no floating IP")
-    return Probing(public, access.PORT, context(setting.cluster.kube.connect()))
+    return Probing(public, access.PORT, context(setting.cluster.kube.connect()), interval)
 
 
 def _rounded(summary: Summary) -> Summary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bench import calls, creation, failover, planning, report, second_apply
+from bench import calls, creation, failover, healing, planning, report, second_apply, upgrading
 from bench.report import Details, Figures, Row
 from bench.setting import Setting
 
@@ -23,13 +23,15 @@ class Part(Protocol):
         """Return other tables."""
 
 
-# In the order of a whole run: the others need the cluster that the first one makes.
+# In the order of a whole run: the others need the cluster that the first one makes, and the last one changes it.
 PARTS: dict[str, Part] = {
     "creation": creation,
     "apply": second_apply,
     "failover": failover,
     "calls": calls,
     "plan": planning,
+    "healing": healing,
+    "upgrade": upgrading,
 }
 
 

@@ -29,9 +29,7 @@ class Outcome:
         return f"{self.fault}: {how}{f' ({self.problem})' if self.problem else ''}: {self.done or 'nothing was done'}"
 
 
-def lines(
-    outcomes: Sequence[Outcome], asked: int, probes: Summary | None, written: int, lost: int | None
-) -> list[str]:
+def lines(outcomes: Sequence[Outcome], asked: int, probes: Summary | None, written: int, lost: int | None) -> list[str]:
     """Return what is printed at the end.
 
     asked: faults that were to be made. probes: of the API. written, lost: acknowledged writes; None: not known.

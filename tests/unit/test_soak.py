@@ -104,7 +104,9 @@ def test_all_faults_are_to_be_survived_and_no_write_lost(seconds, lost, well):
 class Still:
     """Whatever runs beside the faults."""
 
-    written, lost, summary = ["a"], set(), PROBES
+    written = ("a",)
+    lost: frozenset[str] = frozenset()
+    summary = PROBES
 
     def __init__(self, *_):
         pass

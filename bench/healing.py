@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s import model, naming, observe_kubernetes, verbs
+from managed_k8s import model, naming, observe_kubernetes, removal_plan, verbs
 from managed_k8s.healing import record
 from managed_k8s.history import History
 from managed_k8s.reconcile import DONE
@@ -82,10 +82,12 @@ def _power(setting: Setting, name: str) -> dict[str, Any]:
     try:
         setting.run("python", "-m", "lab", "fault", "power-loss", name)
         healed = _await(setting, name, _HEALED, begun)
+        # That it listens again is not that all members are well.
+        ended = _ready(setting, name) if removal_plan.is_master(name) else healed
     finally:
         # One that runs again stays as it is.
         setting.run("python", "-m", "lab", "fault", "undo", "power-loss", name)
-    return _measured(setting, name, begun, healed)
+    return _measured(setting, name, begun, ended)
 
 
 def _gone(setting: Setting, name: str) -> dict[str, Any]:
@@ -124,16 +126,24 @@ def _await(setting: Setting, name: str, what: str, since: float, step: str = "")
 
 
 def _ready_after_joining(setting: Setting, name: str, since: float) -> float:
-    """Return when a server that joined is Ready, of a master its etcd, too. Raises BenchError when it does not."""
+    """Return when a server has joined and is Ready. Raises BenchError when it does not."""
     _await(setting, name, _JOINED, since)
+    return _ready(setting, name)
+
+
+def _ready(setting: Setting, name: str) -> float:
+    """Return when a node is Ready, and if it is a master's, every member of etcd. Raises BenchError when it is not."""
 
     def look() -> float | None:
         api = setting.cluster.kube.connect()
-        ready = observe_kubernetes.nodes(api).get(name, {}).get("ready")
-        well = ready and (f"-{naming.MASTER}-" not in name or observe_kubernetes.etcd_members(api).get(name))
-        return time.time() if well else None
+        nodes = observe_kubernetes.nodes(api)
+        ready = nodes.get(name, {}).get("ready")
+        if ready and removal_plan.is_master(name):
+            members = observe_kubernetes.etcd_members(api)
+            ready = all(members.get(node) for node, state in nodes.items() if state["role"] == naming.MASTER)
+        return time.time() if ready else None
 
-    return _until(look, f"{name} joined and is not Ready within {_LIMIT} s")
+    return _until(look, f"{name} is not Ready within {_LIMIT} s, or etcd is not whole; see salt-run managed_k8s.status")
 
 
 def _until(look: Callable[[], float | None], problem: str) -> float:

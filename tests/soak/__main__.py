@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from managed_k8s.naming import ROLES
 from tests.e2e import command_line
 from tests.e2e.checkout import Checkout, Cluster
 from tests.soak.draw import draw
@@ -40,7 +41,10 @@ def main(
     checkout = Checkout(command_line.CHECKOUT)
     with tempfile.TemporaryDirectory() as folder:
         found = Cluster.of(checkout, cluster, command_line.connect(clouds), Path(folder))
-        drawn = draw(seed, faults, {role: found.names(role) for role in ("gateway", "master", "worker")})
+        try:
+            drawn = draw(seed, faults, {role: found.names(role) for role in ROLES})
+        except ValueError as error:
+            sys.exit(f"{cluster}: {error}; make cluster makes one that does")
         print(f"SEED={seed} N={faults}: the same faults again with these", flush=True)
         if show:
             print("\n".join(map(str, drawn)))

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help borg test test-slow lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick bench bench-lab clean
+.PHONY: help borg test test-slow lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick soak bench bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -77,6 +77,9 @@ e2e: lab  ## End-to-end tests: the cluster of cluster.map, a second one, the lab
 
 e2e-quick: lab  ## Of these what .ci/run tries: the cluster is made, and nothing changes afterwards
 	$(BIN)/pytest tests/e2e/test_create.py tests/e2e/test_idempotency.py
+
+soak: lab  ## Random faults on the running cluster, one after another, each healed by itself; N=20, SEED= to repeat one
+	$(BIN)/python -m tests.soak --faults $(or $(N),20) $(if $(SEED),--seed $(SEED))
 
 bench: lab  ## Measure what is promised, by us against by hand; BENCH=--yes replaces the cluster
 	eval "$$($(BIN)/python -m lab env)" \

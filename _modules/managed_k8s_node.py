@@ -230,6 +230,9 @@ _VITAL = {
     "master": ["containerd", "kubelet"],
     "worker": ["containerd", "kubelet"],
 }
+# Where etcd says of itself how it is. It listens for clients before it has opened its data, so one that ends at that,
+# again and again, seems to be there at times (embed/etcd.go, StartEtcd; kubeadm's app/phases/etcd/local.go).
+_ETCD_HEALTH = 2381
 # Less of a disk than this share, and nothing can be written any more in a moment.
 _FREE = 0.01
 
@@ -246,7 +249,7 @@ def ailments():
     if not done:
         return []
     found = _dead(_VITAL[role])
-    if role == "master" and not _listens(2379):
+    if role == "master" and not _listens(_ETCD_HEALTH):
         found.append("etcd")
     if any(usage.free < usage.total * _FREE for usage in map(shutil.disk_usage, ("/", "/var/lib"))):
         found.append("disk")

@@ -6,9 +6,7 @@ import dataclasses
 import ssl
 import time
 
-from kubernetes.client import ApiClient
-
-from bench.probes import INTERVAL, Probing, Summary
+from bench.probes import INTERVAL, Probing, Summary, context
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import access, naming, verbs
@@ -32,7 +30,7 @@ def measure(setting: Setting) -> Figures:
 
 def _cut(setting: Setting) -> dict[str, object]:
     gateway = _holder(setting)
-    with _probing(setting) as during_cut:
+    with probing(setting) as during_cut:
         time.sleep(_BEFORE)
         try:
             setting.run("python", "-m", "lab", "fault", "power-loss", gateway)
@@ -40,7 +38,7 @@ def _cut(setting: Setting) -> dict[str, object]:
         except BaseException:
             _power_on(setting, gateway)
             raise
-    with _probing(setting) as during_return:
+    with probing(setting) as during_return:
         _power_on(setting, gateway)
         setting.run("salt-run", "managed_k8s.wait", setting.cluster.name, "timeout=600")
     return {
@@ -73,9 +71,10 @@ def _holder(setting: Setting) -> str:
         time.sleep(1)
 
 
-def _probing(setting: Setting) -> Probing:
-    address, context = api(setting)
-    return Probing(address, access.PORT, context)
+def probing(setting: Setting, interval: float = INTERVAL) -> Probing:
+    """Return what asks the cluster's API at its floating IP, every so many seconds. Raises BenchError without one."""
+    address, trusting = api(setting)
+    return Probing(address, access.PORT, trusting, interval)
 
 
 def api(setting: Setting) -> tuple[str, ssl.SSLContext]:
@@ -83,13 +82,7 @@ def api(setting: Setting) -> tuple[str, ssl.SSLContext]:
     public = (setting.cluster.store.read("infra.json") or {}).get("public_address")
     if not public:
         raise BenchError("the API has no floating IP")
-    return str(public), _context(setting.cluster.kube.connect())
-
-
-def _context(api: ApiClient) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=api.configuration.ssl_ca_cert)
-    context.load_cert_chain(api.configuration.cert_file, api.configuration.key_file)
-    return context
+    return str(public), context(setting.cluster.kube.connect())
 
 
 def _rounded(summary: Summary) -> Summary:

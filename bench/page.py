@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bench import all_gone, backing_up, calls, creation, failover, planning, quorum_lost, report, second_apply
+from bench import (
+    all_gone,
+    backing_up,
+    calls,
+    creation,
+    failover,
+    healing,
+    planning,
+    quorum_lost,
+    report,
+    second_apply,
+    upgrading,
+)
 from bench.report import Details, Figures, Row
 from bench.setting import Setting
 
@@ -23,7 +35,7 @@ class Part(Protocol):
         """Return other tables."""
 
 
-# In the order of a whole run: the others need the cluster that the first one makes.
+# In the order of a whole run: the others need the cluster that the first one makes, and the last one changes it.
 PARTS: dict[str, Part] = {
     "creation": creation,
     "apply": second_apply,
@@ -33,6 +45,8 @@ PARTS: dict[str, Part] = {
     "quorum": quorum_lost,
     "rebuild": all_gone,
     "plan": planning,
+    "healing": healing,
+    "upgrade": upgrading,
 }
 
 

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterable
 
+from kubernetes.client import ApiClient
+
 INTERVAL, TIMEOUT = 0.05, 2.0
 _PATH = "/readyz"
 
@@ -50,8 +52,11 @@ def longest_gap(answers: Iterable[float], begun: float, ended: float) -> float:
     return max(later - earlier for earlier, later in itertools.pairwise([begun, *inside, ended]))
 
 
-def summary(probes: list[Probe]) -> Summary:
-    """Return what became of probes, at least one, given in the order in which they were begun."""
+def summary(probes: list[Probe], interval: float = INTERVAL) -> Summary:
+    """Return what became of probes, at least one, given in the order in which they were begun.
+
+    interval: seconds between two of them.
+    """
     answers = [probe for probe in probes if probe.ok]
     first, last = probes[0].begun, probes[-1].begun
     pauses = [later.begun - earlier.begun for earlier, later in itertools.pairwise(probes)]
@@ -60,7 +65,7 @@ def summary(probes: list[Probe]) -> Summary:
         failed=len(probes) - len(answers),
         gap=longest_gap((probe.ended for probe in answers), first, last),
         slowest=max((probe.ended - probe.begun for probe in answers), default=0.0),
-        late=max((pause - INTERVAL for pause in pauses), default=0.0),
+        late=max((pause - interval for pause in pauses), default=0.0),
     )
 
 
@@ -73,16 +78,23 @@ def ask(address: str, port: int, context: ssl.SSLContext) -> bool:
     return False
 
 
+def context(api: ApiClient) -> ssl.SSLContext:
+    """Return what trusts an API's CA and has its client's certificate."""
+    made = ssl.create_default_context(cafile=api.configuration.ssl_ca_cert)
+    made.load_cert_chain(api.configuration.cert_file, api.configuration.key_file)
+    return made
+
+
 class Probing(contextlib.AbstractContextManager["Probing"]):
     """Begins a probe every 50 ms, in a thread, from entering to leaving; `summary` is there afterwards.
 
-    address: of the API. context: what trusts its CA, and has a client's certificate.
+    address: of the API. context: as context() returns it. interval: seconds from probe to probe, when not 50 ms.
     """
 
     summary: Summary
 
-    def __init__(self, address: str, port: int, context: ssl.SSLContext) -> None:
-        self.address, self.port, self.context = address, port, context
+    def __init__(self, address: str, port: int, context: ssl.SSLContext, interval: float = INTERVAL) -> None:
+        self.address, self.port, self.context, self.interval = address, port, context, interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._probe_on()), name="probes")
 
@@ -102,8 +114,8 @@ class Probing(contextlib.AbstractContextManager["Probing"]):
         while not self._stop.is_set():
             probes.append(asyncio.create_task(self._probe()))
             # From the first one's time on, so that what delays one does not delay all after it.
-            await asyncio.sleep(begun + len(probes) * INTERVAL - time.monotonic())
-        self.summary = summary(await asyncio.gather(*probes))
+            await asyncio.sleep(begun + len(probes) * self.interval - time.monotonic())
+        self.summary = summary(await asyncio.gather(*probes), self.interval)
 
     async def _probe(self) -> Probe:
         begun = time.monotonic()

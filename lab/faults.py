@@ -14,7 +14,7 @@ from lab.cloud.configuration import hypervisors
 from lab.cloud.services import ENDPOINTS, units
 from lab.files import write
 from lab.machine import Machine
-from lab.servers import Server, ServerError, find
+from lab.servers import Server, ServerError, find, runs
 from lab.state import State
 
 BACKENDS = ("haproxy", "nginx", "mariadb", "rabbitmq-server", "memcached", "dns")
@@ -111,8 +111,9 @@ class Faults:
         self.machine.run("systemctl", "kill", "--signal=KILL", find(self.machine, fault.target).unit)
 
     def plug_in(self, fault: Fault) -> None:
-        """Power it on again, whether or not Nova has noticed."""
-        if self._server(fault) is None:
+        """Power it on again, whether or not Nova has noticed; one that somebody powered on meanwhile stays."""
+        server = self._server(fault)
+        if server is None or runs(self.machine, server):
             return
         compute = connect(self.state.admin()).compute
         server = compute.get_server(fault.target)

@@ -65,6 +65,14 @@ def leader(machine: Machine, server: Server) -> str:
     return found
 
 
+def runs(machine: Machine, server: Server) -> bool:
+    """Tell whether a server runs, whatever Nova thinks."""
+    try:
+        return bool(leader(machine, server))
+    except ServerError:
+        return False
+
+
 def console(machine: Machine, wanted: str, *, log: bool) -> list[str]:
     """Return the command that opens a root shell in a server, or (log) prints what it wrote to its console."""
     server = find(machine, wanted)

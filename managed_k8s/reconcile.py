@@ -33,6 +33,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 10, 600
 _LOCK_WAIT = 2
 # In the store: what the last look saw, and what runs.
 STATE = "state.json"
+# What is announced when something could not be asked.
+LOOK_FAILED = "look_failed"
 
 # What is announced when a step of a kind is done.
 DONE = {
@@ -177,9 +179,9 @@ class Reconciler:
         return look, outcome
 
     def _note_failed_look(self, why: str) -> None:
-        last = self.history.last(1)
-        if not last or (last[0]["what"], last[0]["reason"]) != ("look_failed", why):
-            self.history.add("cluster", "look_failed", why)
+        last = failed_look(self.store, self.history)
+        if last is None or last["reason"] != why:
+            self.history.add("cluster", LOOK_FAILED, why)
 
     def _note(self, look: Look, outcome: Outcome) -> None:
         """Keep what was seen for whoever reads along: nobody else has to ask the cloud for it."""
@@ -290,6 +292,12 @@ def _stretch(before: Mapping[str, Any], ready: bool, now: float) -> dict[str, fl
     if not before or (before["ready"] and not ready):
         return {"since": now, "until": now if ready else None}
     return {"since": before.get("since", now), "until": (before.get("until") or now) if ready else None}
+
+
+def failed_look(store: Store, history: History) -> Mapping[str, Any] | None:
+    """Return what is on record of looks that failed since the last one that did not, if any did."""
+    last, seen = history.last(1), (store.read(STATE) or {}).get("time", 0)
+    return last[0] if last and last[0]["what"] == LOOK_FAILED and last[0]["time"] > seen else None
 
 
 class OverdueError(RuntimeError):

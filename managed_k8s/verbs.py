@@ -25,7 +25,7 @@ from managed_k8s.model import Step
 from managed_k8s.picture import Scene
 from managed_k8s.plan import plan as make_plan
 from managed_k8s.plan import waiting as make_waiting
-from managed_k8s.reconcile import STATE
+from managed_k8s.reconcile import STATE, failed_look
 from managed_k8s.restore.plan import RestoreError
 from managed_k8s.settings import InvalidError
 from managed_k8s.store import Store
@@ -275,6 +275,7 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
         state = store.read(STATE)
         started = state is not None or store.read("infra.json") is not None or not wakeups.Inbox(store).is_empty()
         settled = state is not None and state["ready"] and now - state["time"] < SETTLED_LOOK
+        settled = settled and failed_look(store, History(store)) is None
         if started and not settled and not wakeups.is_held(store):
             wakeups.enqueue(opts, store, name, "sweep")
             looked.append(name)

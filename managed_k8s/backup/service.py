@@ -236,8 +236,8 @@ class Backups:
             # The snapshot, and the database that is made from it. A disk that fills up says nothing about a backup.
             if _lacking([folder, folder], chosen.size):
                 raise BackupError(
-                    f"the disk of {folder.parent} has no room to try {chosen.name}, which takes {2 * chosen.size >> 20} "
-                    "MB for a while, beside a gigabyte: free space"
+                    f"the disk of {folder.parent} has no room to try {chosen.name}, which takes "
+                    f"{2 * chosen.size >> 20} MB for a while, beside a gigabyte: free space"
                 )
             problems = drill.run(self.repository, chosen, self.programs(), folder)
             self.store.write(TRIED, {**(self.store.read(TRIED) or {}), chosen.name: "; ".join(problems)})

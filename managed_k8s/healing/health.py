@@ -50,13 +50,14 @@ class Health:
     """How a cluster's servers are.
 
     alarm: why nothing is rebooted or replaced; empty when it may. suspects: servers that any source speaks ill of.
-    record: what is to be kept; None when nothing was judged. time: of the judgement. news: (subject, what, reason) to
-    announce.
+    silent: those whose kubelet, or port, is silent, whether or not Kubernetes noticed. record: what is to be kept; None
+    when nothing was judged. time: of the judgement. news: (subject, what, reason) to announce.
     """
 
     patients: tuple[Patient, ...] = ()
     alarm: str = ""
     suspects: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
     record: Mapping[str, Any] | None = None
     time: float = 0
     news: tuple[tuple[str, str, str], ...] = ()

@@ -99,6 +99,7 @@ class _Judgement:
             tuple(self._one_at_a_time(patients)),
             alarm,
             frozenset(one.name for one in self.signs if not _is_well(one)),
+            frozenset(one.name for one in self.signs if one.heard is not None),
             {"servers": {name: e for name, e in self.entries.items() if _says_something(e)}, **self._told(alarm)},
             self.now,
             tuple(self.news),

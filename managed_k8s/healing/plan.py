@@ -37,8 +37,9 @@ def sentences(observed: Observed) -> Iterable[str]:
 
 def _unsafe(desired: Desired, observed: Observed, patient: Patient) -> str:
     if patient.remedy == REPLACE:
-        if (observed.ready or {}).get(patient.name) and patient.name not in observed.minions:
-            # Its pods would be waited for, in vain.
+        if (observed.ready or {}).get(patient.name) and patient.name in observed.health.silent:
+            # Its pods would be waited for, in vain. A silent minion alone is not enough: one on a full disk says
+            # nothing, for good, while its kubelet is Ready.
             return "Kubernetes has not noticed yet"
         return removal_plan.refusal(desired, observed, patient.name)
     if patient.remedy == REBOOT and removal_plan.is_master(patient.name):

@@ -23,6 +23,11 @@ from managed_k8s.store import Store
 from tests.e2e.project import Account
 
 BIN = Path(sys.executable).parent
+# On a master, in front of what it is to do.
+ETCDCTL = (
+    "sudo etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt "
+    "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key"
+)
 # What is not copied: what git does not know and everybody makes for himself.
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "checkout.conf")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+import openstack
+from openstack.connection import Connection
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -17,6 +21,21 @@ def lab(*arguments: str, check: bool = True, env: Mapping[str, str] | None = Non
     if check:
         assert done.returncode == 0, f"lab {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done
+
+
+def clouds() -> str | None:
+    """Return the path of the lab's clouds.yaml; None when the lab is not up."""
+    status = lab("status", "--json", check=False)
+    found = json.loads(status.stdout) if status.stdout.startswith("{") else {}
+    return str(found["clouds"]) if found.get("up") else None
+
+
+def connect(clouds: str) -> Connection:
+    """Return the plain user's connection to the lab, whatever account this process was told of."""
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        del os.environ[name]
+    os.environ["OS_CLIENT_CONFIG_FILE"] = clouds
+    return openstack.connect(cloud="lab")
 
 
 def command(*arguments: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -11,9 +10,9 @@ import openstack
 import pytest
 
 from lab import settings
-from tests.e2e import second
+from tests.e2e import command_line, second
 from tests.e2e.checkout import Checkout, Cluster
-from tests.e2e.command_line import CHECKOUT, lab
+from tests.e2e.command_line import CHECKOUT
 from tests.e2e.project import Account, Project, clean_up
 
 # These take away, or change for good, what the others work on.
@@ -35,11 +34,10 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def clouds():
     """Path of the lab's clouds.yaml; the session ends with a sentence when the lab is not up."""
-    status = lab("status", "--json", check=False)
-    found = json.loads(status.stdout) if status.stdout.startswith("{") else {}
-    if not found.get("up"):
-        pytest.exit(f"The lab is not up; start it with: make lab\n{status.stderr}", returncode=1)
-    return found["clouds"]
+    found = command_line.clouds()
+    if found is None:
+        pytest.exit("The lab is not up; start it with: make lab", returncode=1)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,10 @@ from kubernetes.client import CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
 from managed_k8s import cluster_map, naming
+from tests.e2e.checkout import ETCDCTL
 from tests.e2e.project import PREFIX, USER, eventually, gone
 
 pytestmark = pytest.mark.timeout(3600)
-
-ETCDCTL = (
-    "sudo etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt "
-    "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key"
-)
 
 
 @pytest.fixture(scope="module")

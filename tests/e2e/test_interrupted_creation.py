@@ -21,8 +21,8 @@ from kubernetes.client import CoreV1Api
 
 from managed_k8s import history, master, wakeups
 from tests.e2e import second
+from tests.e2e.checkout import ETCDCTL
 from tests.e2e.project import eventually
-from tests.e2e.test_create import ETCDCTL
 
 pytestmark = pytest.mark.timeout(3600)
 

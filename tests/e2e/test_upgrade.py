@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import pytest
 import requests
-from kubernetes.client import AppsV1Api, CoreV1Api, PolicyV1Api
 
+from bench import workload
 from managed_k8s import inputs, observe_kubernetes, wakeups
 from managed_k8s import settings as known
-from managed_k8s.kube.smoke import pods, workspace
+from managed_k8s.kube.smoke import workspace
 from managed_k8s.upgrade import versions
 from tests.e2e.project import eventually
 
 pytestmark = pytest.mark.timeout(7200)
-
-# Writes through the service for ever, and says what did not arrive.
-_PROBE = """
-n=0
-while :; do
-  n=$((n + 1))
-  timeout 2 bash -c 'exec 3<> /dev/tcp/$0/$1 && echo "PUT /$2" >&3 && grep -q -m 1 hello <&3' \\
-    "$WEB_SERVICE_HOST" "$WEB_SERVICE_PORT" "$n" || echo "failed $(date -u +%T) write $n"
-  [ $((n % 50)) = 0 ] && echo "written $n"
-  sleep 0.2
-done
-"""
-_LABELS = {"app": "web"}
-
-
-def serving(image: str) -> list[dict[str, Any]]:
-    """Return a deployment that two nodes share and that ends gently, its budget, its service, and who writes to it."""
-    pod = pods.server(image)["spec"]
-    (container,) = pod["containers"]
-    # Who still has its address gets an answer until everybody has noticed.
-    container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "10"]}}}
-    container["readinessProbe"] = {"tcpSocket": {"port": pods.PORT}, "periodSeconds": 2}
-    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-              "labelSelector": {"matchLabels": _LABELS}}  # fmt: skip
-    pod |= {"restartPolicy": "Always", "terminationGracePeriodSeconds": 20, "topologySpreadConstraints": [spread]}
-    probe = pods.server(image)["spec"]
-    probe["containers"][0]["command"] = ["bash", "-c", _PROBE]
-    probe["restartPolicy"] = "Always"
-    return [
-        pods.service(),
-        _workload("Deployment", "web", _LABELS, pod),
-        # Pods of a DaemonSet stay on their node while it is drained.
-        _workload("DaemonSet", "probe", {"app": "probe"}, probe),
-    ]
-
-
-def _workload(kind: str, name: str, labels: dict[str, str], pod: dict[str, Any]) -> dict[str, Any]:
-    template = {"metadata": {"labels": labels}, "spec": pod}
-    specification = {"selector": {"matchLabels": labels}, "template": template}
-    return {"kind": kind, "metadata": {"name": name}, "spec": specification}
 
 
 @pytest.fixture(scope="module")
@@ -82,30 +41,6 @@ def space(demo):
     made.remove()
 
 
-def start(space) -> None:
-    service, deployment, probe = serving(space.image())
-    space.create(service)
-    apps = AppsV1Api(space.api)
-    deployment["spec"]["replicas"] = 2
-    apps.create_namespaced_deployment(space.namespace, deployment)
-    budget = {"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": _LABELS}}}
-    PolicyV1Api(space.api).create_namespaced_pod_disruption_budget(space.namespace, budget)
-    eventually(lambda: apps.read_namespaced_deployment("web", space.namespace).status.ready_replicas == 2, 180)
-    # What writes before anybody answers fails.
-    apps.create_namespaced_daemon_set(space.namespace, probe)
-    eventually(lambda: sum(count for count, _ in said(space).values()) > 0, 180)
-
-
-def said(space) -> dict[str, tuple[int, list[str]]]:
-    """Return pod -> how many writes it made, and which failed."""
-    core, found = CoreV1Api(space.api), {}
-    for pod in core.list_namespaced_pod(space.namespace, label_selector="app=probe").items:
-        lines = core.read_namespaced_pod_log(pod.metadata.name, space.namespace).splitlines()
-        made = [int(line.split()[1]) for line in lines if line.startswith("written")]
-        found[pod.metadata.name] = (max(made, default=0), [line for line in lines if line.startswith("failed")])
-    return found
-
-
 def test_what_leads_nowhere_is_refused_and_changes_nothing(demo, target):
     for version, words in (("0.9", "is no version"), (target.rpartition(".")[0] + ".99", "cannot be installed")):
         answer = demo.verb("upgrade", f"version={version}")
@@ -115,7 +50,7 @@ def test_what_leads_nowhere_is_refused_and_changes_nothing(demo, target):
 
 
 def test_the_cluster_is_upgraded_and_no_write_is_lost(demo, target, space):
-    start(space)
+    workload.start(space)
     asked = demo.verb("upgrade", f"version={target}", timeout=1800)
     assert asked["retcode"] == 0, asked
     assert asked["backup"]
@@ -130,7 +65,7 @@ def test_the_cluster_is_upgraded_and_no_write_is_lost(demo, target, space):
     assert {node["version"] for node in nodes.values()} == {target}
     assert not any(node["unschedulable"] for node in nodes.values())
     assert demo.verb("plan")["steps"] == []
-    counted = said(space)
+    counted = workload.said(space)
     assert counted
     assert [line for _, failed in counted.values() for line in failed] == []
     assert all(count > 100 for count, _ in counted.values()), counted

@@ -74,3 +74,14 @@ def test_a_master_stops_serving_and_begins_again(node, tmp_path, monkeypatch):
     assert node.stop_control_plane() == {"changed": []}
     assert len(node.start_control_plane()["changed"]) == 3
     assert len(list(manifests.iterdir())) == 4
+
+
+def test_an_etcd_that_cannot_open_its_data_ails_though_it_takes_connections_at_times(node, tmp_path, monkeypatch):
+    monkeypatch.setattr(node, "_MANAGED", tmp_path)
+    monkeypatch.setattr(node, "_INITIALISED", tmp_path / "initialised")
+    (tmp_path / "initialised").touch()
+    monkeypatch.setattr(node, "_dead", lambda services: [])
+    monkeypatch.setattr(node, "_FREE", 0)
+    for ports, found in (((2379,), ["etcd"]), ((2379, 2381), [])):
+        monkeypatch.setattr(node, "_listens", ports.__contains__)
+        assert node.ailments() == found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -26,18 +27,22 @@ from bench import (
     creation,
     disasters,
     failover,
+    healing,
     ours,
     page,
     planning,
     quorum_lost,
     report,
     second_apply,
+    upgrading,
 )
 from bench.http_counter import Counter, Traffic, place
 from bench.probes import INTERVAL, Probe, Probing, ask, longest_gap, summary
 from bench.setting import BenchError, Setting
-from managed_k8s import naming
+from managed_k8s import mirror, naming
+from managed_k8s.history import History
 from managed_k8s.plan import plan, waiting
+from managed_k8s.store import Store
 
 MOMENTS = st.lists(st.floats(0, 100), max_size=50)
 
@@ -363,6 +368,80 @@ def plans(thousand: float, five_thousand: float) -> dict[str, Any]:
 )
 def test_planning_has_to_be_fast_and_linear(thousand: float, five_thousand: float, held: list[bool | None]) -> None:
     assert [row.held for row in planning.rows(plans(thousand, five_thousand))] == held
+
+
+def healed(**seconds: float) -> dict[str, Any]:
+    def one(name: str) -> dict[str, Any]:
+        return {"server": "demo-worker-2", "seconds": seconds.get(name, 100.0), "done": [["silent", 24.0]]}
+
+    return {
+        "masters": 3,
+        "noticed": {"worker": 60, "master": 60},
+        "creation": one("creation"),
+        **{case.name: one(case.name) for case in healing.CASES},
+    }
+
+
+def test_healing_may_take_as_long_as_noticing_it_and_a_creation_and_a_fifth() -> None:
+    assert [row.held for row in healing.rows(healed())] == [None, True, True, True, True]
+    assert [row.held for row in healing.rows(healed(worker_gone=180.1))] == [None, True, False, True, True]
+    late = healing.rows(healed(worker_power=180, master_power=240, master_gone=240.1))
+    assert [row.held for row in late] == [None, True, True, True, False]
+    assert late[4].limit == "240 s: 60 s + 1.2 x creation + 60 s"
+    (table,) = healing.details(healed())
+    assert list(table.lines[0]) == ["worker loses power (demo-worker-2)", "silent 24"]
+
+
+class Measured:
+    """A setting with a cluster whose history says what happened."""
+
+    def __init__(self, store: Any) -> None:
+        self.cluster = self
+        self.store, self.name, self.commands = store, "demo", []  # type: ignore[var-annotated]
+
+    def run(self, *words: str) -> None:
+        self.commands.append(words)
+
+
+def test_the_time_to_heal_ends_with_the_event_of_that_server(tmp_path) -> None:
+    setting = Measured(Store(tmp_path, "demo"))
+    history = History(setting.store)
+    history.add("demo-worker-2", "healed", "of before")
+    begun = time.time() + 0.02
+    time.sleep(0.05)
+    history.add("demo-worker-1", "healed", "another one")
+    history.add("demo-worker-2", "begun", "reboot", step="reboot:demo-worker-2")
+    history.add("demo-worker-2", "healed", "well")
+    ended = healing._await(setting, "demo-worker-2", "healed", begun)  # type: ignore[arg-type]
+    assert ended > begun
+    measured = healing._measured(setting, "demo-worker-2", begun, ended)  # type: ignore[arg-type]
+    assert [what for what, _ in measured["done"]] == ["healed"]
+    assert setting.commands == [("salt-run", "managed_k8s.wait", "demo", "timeout=1200")]
+
+
+def upgraded(failed: int) -> dict[str, Any]:
+    api = {"probes": 1000, "failed": 2, "gap": 0.61}
+    return {"nodes": 5, "seconds": 900.4, "asked": 30.0, "writes": 12345, "failed": ["failed"] * failed, "api": api}
+
+
+def test_no_write_may_fail_while_the_cluster_is_upgraded() -> None:
+    assert [row.held for row in upgrading.rows(upgraded(0))] == [None, True, None]
+    assert upgrading.rows(upgraded(1))[1].held is False
+    assert upgrading.rows(upgraded(1))[1].measured == "1 of 12,345"
+
+
+def test_an_upgrade_that_cannot_be_measured_is_said(monkeypatch) -> None:
+    def lacks(url: str) -> bytes:
+        raise mirror.MirrorError(url)
+
+    setting: Any = SimpleNamespace(cluster=SimpleNamespace(settings={"artifacts": {"url": "http://mirror"}}))
+    monkeypatch.setattr(mirror, "fetch", lacks)
+    assert upgrading._unfit(setting, ["1.36.3"]) == "the mirror has no 1.37.2"
+    assert upgrading._unfit(setting, ["1.36.3", "1.37.2"]) == "the cluster runs 1.36.3, 1.37.2"
+    monkeypatch.setattr(mirror, "fetch", lambda url: b"")
+    assert upgrading._unfit(setting, ["1.36.3"]) == ""
+    (row,) = upgrading.rows({"not_measured": "the mirror has no 1.37.2"})
+    assert (row.measured, row.held) == ("not measured: the mirror has no 1.37.2", None)
 
 
 def test_requests_must_not_grow_with_nodes() -> None:

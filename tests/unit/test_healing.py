@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from managed_k8s.healing import actions, judgement, record
 from managed_k8s.healing.health import REBOOT, REPLACE, RESTART, START, Health, Patient, Signs
 from managed_k8s.history import History
 from managed_k8s.intent import Intent
-from managed_k8s.model import INIT, LEAVE, REMOVE, Facts, Fleet, Member
+from managed_k8s.model import CREATE, DRAIN, INIT, LEAVE, REMOVE, Facts, Fleet, Member
 from managed_k8s.naming import GATEWAY, MASTER, ROLES, WORKER
 from managed_k8s.observe import Look
 from managed_k8s.store import Store
@@ -23,6 +24,7 @@ from tests.unit.test_plan import DEMO, change, desired, healthy
 HEALING: dict[str, Any] = cluster_settings._with_defaults({}, cluster_settings.schema()["properties"]["healing"])
 NAMES = {role: [node.id for node in DEMO.nodes if node.role == role] for role in ROLES}
 DESTRUCTIVE = (REBOOT, REPLACE)
+LADDER = (RESTART, START, REBOOT, REPLACE)
 WORKERS = desired(workers=5)
 NOT_READY = "Kubernetes says that it is not Ready"
 
@@ -336,9 +338,43 @@ def test_the_only_master_may_be_rebooted_and_not_replaced():
 
 
 def test_a_dead_node_is_not_replaced_before_kubernetes_noticed():
-    minions = {name: facts for name, facts in healthy().minions.items() if name != "demo-worker-1"}
-    observed = ill(Patient("demo-worker-1", "x", REPLACE), minions=minions)
+    patient = Patient("demo-worker-1", "x", REPLACE)
+    observed = change(healthy(), health=Health((patient,), silent=frozenset({patient.name})))
     assert [step.held for step in only(plan.plan(DEMO, observed), REPLACE)] == ["Kubernetes has not noticed yet"]
+    noticed = change(observed, ready={**(observed.ready or {}), patient.name: False})
+    assert [step.held for step in only(plan.plan(DEMO, noticed), REPLACE)] == [""]
+
+
+def test_a_full_disk_that_silences_the_minion_costs_the_server_though_its_node_is_ready():
+    clinic, full = Clinic(), dead("demo-worker-1", outside="Kubernetes says that its disk is full")
+    clinic.sick(full)
+    clinic.tries(full.name, REBOOT)
+    found = clinic.look(full, after=151)
+    minions = {name: facts for name, facts in healthy().minions.items() if name != full.name}
+    steps = only(plan.plan(DEMO, change(healthy(), health=found, minions=minions)), REPLACE)
+    assert [(step.node, step.held) for step in steps] == [(full.name, "")]
+
+
+def test_a_master_whose_etcd_does_not_start_any_more_is_rebooted_and_then_leaves_etcd_before_it_is_made_anew():
+    name, clinic = "demo-master-2", Clinic()
+    ill_etcd = well(name, outside="the other masters say that its etcd is ill", ailments=("etcd",))
+    members = tuple(Member(str(n), f"demo-master-{n}", healthy=n != 2) for n in (1, 2, 3))
+    seen = change(healthy(), fleet=Fleet(members=members), etcd=False)
+
+    clinic.look(ill_etcd)
+    found = clinic.look(ill_etcd, after=61)
+    assert [(step.kind, step.held) for step in only(plan.plan(DEMO, change(seen, health=found)), *LADDER)] == [
+        (REBOOT, "")
+    ]
+    clinic.tries(name, REBOOT)
+    found = clinic.look(ill_etcd, after=151)
+    assert [(step.kind, step.held) for step in only(plan.plan(DEMO, change(seen, health=found)), *LADDER)] == [
+        (REPLACE, "")
+    ]
+    condemned = change(seen, fleet=Fleet(members=members, condemned={name: "its etcd is ill"}))
+    steps = [step for step in plan.plan(DEMO, condemned) if step.node == name]
+    assert [(step.kind, step.held) for step in steps] == [(kind, "") for kind in (DRAIN, LEAVE, REMOVE, CREATE)]
+    assert all(later.needs[-1:] == (earlier.id,) for earlier, later in pairwise(steps))
 
 
 # A world in which things fail

@@ -87,6 +87,14 @@ def test_undoing_a_fault_of_a_server_that_is_gone_is_no_error(faults, tmp_path, 
     assert faults.in_force() == []
 
 
+def test_a_server_that_runs_again_is_not_powered_on_a_second_time(faults, monkeypatch):
+    faults.make("power-loss", "web")
+    monkeypatch.setattr(faults.machine, "run", lambda *command, **options: "4711\n")
+    monkeypatch.setattr("lab.faults.connect", lambda account: pytest.fail("Nova is asked"))
+    faults.undo("power-loss")
+    assert faults.in_force() == []
+
+
 def test_only_what_is_on_a_disk_outlasts_the_lab_going_down(faults):
     for name, target in (("cut", "web"), ("fill-disk", "web"), ("stop-service", "mariadb")):
         faults.make(name, target)

@@ -361,3 +361,16 @@ def test_following_shows_what_is_new(store):
     history.add("cluster", "ready", "new")
     assert (next(entries) or {})["reason"] == "new"
     assert next(entries) is None
+
+
+def test_a_look_that_failed_is_on_record_once_and_until_one_does_not(store):
+    history, reconciler_of = History(store), lambda: reconciler(store, Cluster())
+    assert reconcile.failed_look(store, history) is None
+    for _ in range(2):
+        reconciler_of()._note_failed_look("503")
+    assert [entry["what"] for entry in history.last(9)] == ["look_failed"]
+    found = reconcile.failed_look(store, history)
+    assert found is not None
+    assert found["reason"] == "503"
+    store.write(reconcile.STATE, {"time": time.time() + 1, "ready": True})
+    assert reconcile.failed_look(store, history) is None

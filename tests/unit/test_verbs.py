@@ -141,3 +141,14 @@ def test_asking_whether_one_is_at_work_does_not_look_like_one(store):
     for thread in threads:
         thread.join()
     assert not any(answers)
+
+
+def test_a_sweep_goes_on_looking_after_a_look_that_failed(monkeypatch, opts, store):
+    started: list[str] = []
+    monkeypatch.setattr(wakeups, "start", lambda opts, store, what="reconcile": started.append(what))
+    now = time.time()
+    store.write("state.json", {"ready": True, "time": now - 60})
+    assert verbs.sweep(opts, now) == {"clusters": []}
+    History(store).add("cluster", "look_failed", "the cloud answers 503")
+    assert verbs.sweep(opts, now) == {"clusters": ["demo"]}
+    assert started == ["reconcile"]

@@ -72,3 +72,11 @@ def test_what_a_killed_one_left_is_removed(module, arrived):
     left.write_text("x")
     module.send("ticket-a")
     assert not module._WORK.exists()
+
+
+def test_the_version_of_kubernetes_is_the_one_that_runs(module, tmp_path, monkeypatch):
+    """The pillar in the minion's memory is of before the upgrade."""
+    manifest = tmp_path / "kube-apiserver.yaml"
+    manifest.write_text("spec: {containers: [{image: 'registry.k8s.io/kube-apiserver:v1.37.2'}]}")
+    monkeypatch.setattr(module, "_API_SERVER", manifest)
+    assert module._kubernetes() == "1.37.2"

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from managed_k8s.insight.past import BAD as BAD_ENDS
@@ -151,7 +151,9 @@ def _unknown(data: Data, source: str, otherwise: str) -> str:
 
 
 def _servers(data: Data, most: int) -> RenderableType:
-    heads = ("", "name", "server", "minion", "converged", "Kubernetes", "version", "")
+    # A name is to be copied whole; words beside it may wrap.
+    name, kubernetes = Column("name", no_wrap=True), Column("Kubernetes", no_wrap=True)
+    heads = ("", name, "server", "minion", "converged", kubernetes, "version", "")
     table = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     nodes, hidden = _chosen(data["nodes"], most)
     for node in nodes:
@@ -160,7 +162,7 @@ def _servers(data: Data, most: int) -> RenderableType:
         table.add_row(_MARKS[node["state"]], escape(node["name"]), *cells, version, _now(data, node))
     if hidden:
         good = sum(node["state"] == GOOD for node in data["nodes"])
-        table.add_row("", f"[dim]and {hidden} more; {good} of {len(data['nodes'])} are well[/]")
+        return Group(table, f"   [dim]and {hidden} more; {good} of {len(data['nodes'])} are well[/]")
     return table
 
 
@@ -258,7 +260,8 @@ def history(data: Data) -> Iterator[RenderableType]:
     if not data["done"]:
         yield Text("Nothing.")
         return
-    table = Table("when", "what", "where", "took", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    where = Column("where", no_wrap=True)
+    table = Table("when", "what", where, "took", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in data["done"]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["time"]))
         style = "red" if row["what"] in BAD_ENDS else "cyan" if row["what"] == RUNNING else ""

@@ -187,14 +187,14 @@ def test_what_was_rebooted_already_is_brought_back_only(run, parts):
     assert parts.done == [("await", {"not_boot": "before"}), ("fill",)]
 
 
-def test_a_server_that_does_not_come_back_is_on_record(run, parts, monkeypatch):
+def test_a_server_that_does_not_come_back_is_left_to_healing(run, parts, monkeypatch):
     monkeypatch.setattr(perform, "_BOOT", 0)
     parts.boots = ["before"]
     parts.record.ask_maintenance({WORKER: "before"}, packages=False)
     with pytest.raises(RollingError, match="does not come back"):
         run(MAINTAIN, WORKER)
-    assert parts.record.begun() == {WORKER: MAINTAIN}
-    assert list(parts.record.maintenance()) == [WORKER]
+    assert parts.record.begun() == {}, "what was begun is not said to be ill"
+    assert list(parts.record.maintenance()) == [WORKER], "it is brought back once it is well"
 
 
 def test_certificates_are_renewed_without_an_api(run, parts):

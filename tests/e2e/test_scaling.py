@@ -201,6 +201,11 @@ def bind(space, node):
     eventually(lambda: apps.read_namespaced_deployment("web", space.namespace).status.ready_replicas == 1, 120)
 
 
+def by_hand(space, node, specification):
+    """Change a Node as kubectl does."""
+    CoreV1Api(space.api).patch_node(node, {"spec": specification}, _content_type="application/merge-patch+json")
+
+
 def test_a_budget_is_respected_and_who_cordoned_is_remembered(scaled, space):
     node, data = "demo-worker-2", scaled.cluster.checkout.data
     bind(space, node)
@@ -215,12 +220,12 @@ def test_a_budget_is_respected_and_who_cordoned_is_remembered(scaled, space):
     assert not scaled.nodes()[node]["unschedulable"]
 
     PolicyV1Api(space.api).delete_namespaced_pod_disruption_budget("web", space.namespace)
-    CoreV1Api(space.api).patch_node(node, {"spec": {"unschedulable": True}})
+    by_hand(space, node, {"unschedulable": True})
     assert data("drain", node)["cordoned"] is False, "kubectl had cordoned it"
     refused = data("uncordon", node)
     assert refused["retcode"] == 1
     assert "was not cordoned by managed_k8s.drain" in refused["error"]
-    CoreV1Api(space.api).patch_node(node, {"spec": {"unschedulable": None}})
+    by_hand(space, node, {"unschedulable": None})
 
 
 def replaced(scaled, name):

@@ -167,7 +167,7 @@ class Lab:
                 bootstrap.bootstrap(self.machine, addresses, secrets, self.state.admin(), step)
 
     def _configuration(self) -> str:
-        # Another version of Kubernetes is a matter of the mirror: no reason to start the machine, with all servers, anew.
+        # Another version of Kubernetes is a matter of the mirror: no reason to start the machine and all servers anew.
         settings = dataclasses.replace(self.settings, kubernetes=KUBERNETES_VERSIONS[:1])
         return key([*configuration.sources(), START, repr(settings)])
 

@@ -124,7 +124,9 @@ class Rolling:
             self.jobs.run(name, "managed_k8s_upgrade.packages", limit=_PACKAGES)
         self.jobs.run(name, "managed_k8s_upgrade.restart", limit=_RESTART)
         try:
-            self._until(lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot")
+            self._until(
+                lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot"
+            )
         except RollingError:
             # It is ill now, and not away on purpose: it is healed like any other, and gone on with when it is well.
             self.record.end(name)

@@ -175,7 +175,7 @@ def test_a_map_that_cannot_be_read_is_refused(pristine, inputs):
 def test_a_profile_that_is_not_there_is_refused(pristine, inputs):
     inputs.set(inputs.map, f"{NAME}-workers", value=[f"{NAME}-worker-1"])
     inputs.servers("worker")
-    assert_says(refusal(pristine, "salt-run", "managed_k8s.validate"), [f"profile {NAME}-workers", f"{NAME}-worker,"])
+    assert_says(refusal(pristine, "salt-run", "managed_k8s.validate"), [f"profile {NAME}-workers", f"{NAME}-master, {NAME}-worker"])
     assert_says(refusal(pristine, "salt-cloud", "-y", "-m", "cluster.map"), [f"{NAME}-workers"])
 
 

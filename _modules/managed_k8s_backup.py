@@ -15,10 +15,12 @@ import tarfile
 from pathlib import Path
 
 import salt.channel.client
+import yaml
 from salt.exceptions import CommandExecutionError
 
 _ETCDCTL, _ETCDUTL = "/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl"
 _PKI = Path("/etc/kubernetes/pki/etcd")
+_API_SERVER = Path("/etc/kubernetes/manifests/kube-apiserver.yaml")
 _ENDPOINT = "https://127.0.0.1:2379"
 _WORK = Path("/var/lib/managed-k8s/backup")
 # What a control plane is made from again: name in the backup -> where it is here.
@@ -97,7 +99,7 @@ def _snapshot(file, ticket):
     revision = status["revision"]
     counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
     return {
-        "kubernetes": __pillar__["managed_k8s"]["settings"]["kubernetes"]["version"],
+        "kubernetes": _kubernetes(),
         "etcd": about["version"],
         "cluster_id": about["cluster_id"],
         "revision": revision,
@@ -108,6 +110,12 @@ def _snapshot(file, ticket):
         "sha256": _sha256(file),
         "canary": ticket,
     }
+
+
+def _kubernetes():
+    """Return the version that runs here; what the pillar says is as old as the minion's start."""
+    image = yaml.safe_load(_API_SERVER.read_text())["spec"]["containers"][0]["image"]
+    return image.rpartition(":")[2].removeprefix("v")
 
 
 def _sha256(file):

@@ -200,6 +200,26 @@ def _make_room(snapshot):
         )
 
 
+def runs(version):
+    """Tell whether this master's control plane, and the kubeadm that would make it, are of a version of Kubernetes.
+
+    CLI Example: ``salt demo-master-1 managed_k8s_restore.runs 1.36.3``
+    """
+    return _versions() == (version, version)
+
+
+def _versions():
+    """Return the versions of the API server, wherever its manifest is now, and of kubeadm's configuration."""
+    manifests = [_MANIFESTS / "kube-apiserver.yaml", _ASIDE / "kube-apiserver.yaml"]
+    return _version(manifests, r"image: \S+/kube-apiserver"), _version([_MANAGED / "kubeadm.yaml"], "kubernetesVersion")
+
+
+def _version(files, before):
+    text = next((file.read_text() for file in files if file.is_file()), "")
+    found = re.search(rf"^\s*{before}: ?v([0-9.]+)$", text, re.MULTILINE)
+    return found[1] if found else None
+
+
 # Stopping
 
 
@@ -281,6 +301,7 @@ def restore(restore_id, server, own=False):
         else:
             _build(folder / "etcd.db", name, peer)
             _install(folder)
+            _follow_version()
         _put_back("etcd.yaml")
         _systemctl("start", "kubelet")
         _forget_others(server)
@@ -288,6 +309,17 @@ def restore(restore_id, server, own=False):
         restored.touch()
     _systemctl("start", "kubelet")
     return _await_api()
+
+
+def _follow_version():
+    """Make the manifests by the kubeadm that is here, where they are of another version: those of an upgrade."""
+    runs_now, wanted = _versions()
+    if runs_now == wanted:
+        return
+    for phase in ("etcd local", "control-plane all"):
+        _run(_KUBEADM, "init", "phase", *phase.split(), "--config", str(_MANAGED / "kubeadm.yaml"))
+    for manifest in sorted(_MANIFESTS.glob("*.yaml")):
+        shutil.move(manifest, _ASIDE / manifest.name)
 
 
 def _put_back(pattern):

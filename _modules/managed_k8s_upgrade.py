@@ -32,6 +32,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROGRAMS = Path("/usr/local/bin")
 # Where salt/kubernetes/upcoming.sls puts the kubeadm that upgrades this node.
 _UPCOMING = Path("/usr/local/lib/managed-k8s/upcoming/kubeadm")
+_CONFIGURATION = Path("/etc/managed-k8s/kubeadm.yaml")
 _LIMIT = 2100
 # kubeadm's certificates and kubeconfigs; the kubelet renews its own.
 _KUBECONFIGS = ("admin.conf", "super-admin.conf", "controller-manager.conf", "scheduler.conf")
@@ -90,8 +91,16 @@ def control_plane(version, first=False):
     if found != version:
         raise CommandExecutionError(f"kubeadm is {found}, not {version}; salt/kubernetes/upcoming.sls brings it")
     words = ["apply", f"v{version}", "--yes"] if first else ["node"]
+    _tidy()
     _run(kubeadm, "upgrade", *words, *_ignored(), limit=_LIMIT)
     return True
+
+
+def _tidy():
+    """Keep of kubeadm's copies of etcd's data the newest: it makes one whenever it is run, and removes none."""
+    copies = sorted((_KUBERNETES / "tmp").glob("kubeadm-backup-etcd-*"), key=lambda copy: copy.stat().st_mtime)
+    for copy in copies[:-1]:
+        shutil.rmtree(copy)
 
 
 def _ignored():
@@ -129,8 +138,15 @@ def packages():
 def restart():
     """Reboot this server in two seconds, so that the answer to this still gets away.
 
+    A master's API server ends by itself before that, which fewer miss than one that vanishes; the boot starts it again.
+
     CLI Example: ``salt demo-worker-1 managed_k8s_upgrade.restart``
     """
+    if (_MANIFESTS / "kube-apiserver.yaml").is_file():
+        __salt__["managed_k8s_node.stop_control_plane"]()
+        # Nobody starts it before the boot, and nobody has to after it: no Salt master is needed to bring it back.
+        _run("systemctl", "stop", "kubelet", limit=60)
+        __salt__["managed_k8s_node.start_control_plane"]()
     _run("systemd-run", "--on-active=2", "--timer-property=AccuracySec=100ms", "systemctl", "reboot", limit=60)
     return True
 
@@ -201,10 +217,36 @@ def renew():
     """
     _RENEWING.write_text(datetime.datetime.now(datetime.UTC).isoformat())
     _run(str(_PROGRAMS / "kubeadm"), "certs", "renew", "all", limit=300)
+    _renew_kubelet()
     slow = [component for component in _COMPONENTS if not _restart(component)]
     _RENEWING.unlink()
     # Its etcd may still wait for other masters, whose certificates have ended too.
     return {"not_well_yet": slow}
+
+
+def _renew_kubelet():
+    """Sign a certificate for this master's kubelet when its own has ended: it cannot ask for one then, nor start."""
+    current = _KUBELET / "pki" / "kubelet-client-current.pem"
+    end = _end(current.read_text()) if current.is_file() else None
+    if end is None or end > time.time():
+        return
+    kubeconfig = yaml.safe_load(
+        _run(
+            str(_PROGRAMS / "kubeadm"), "kubeconfig", "user", f"--config={_CONFIGURATION}", "--org=system:nodes",
+            f"--client-name=system:node:{__pillar__['managed_k8s']['name']}", limit=60,
+        )
+    )  # fmt: skip
+    user = kubeconfig["users"][0]["user"]
+    pair = b"".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key"))
+    # As the kubelet keeps them, and replaces them from now on: a file of its own, and a link to it.
+    file = current.with_name(f"kubelet-client-{datetime.datetime.now(datetime.UTC):%Y-%m-%d-%H-%M-%S}.pem")
+    file.touch(mode=0o600)
+    file.write_bytes(pair)
+    link = current.with_name(".current")
+    link.unlink(missing_ok=True)
+    link.symlink_to(file)
+    link.rename(current)
+    _run("systemctl", "restart", "kubelet", limit=120)
 
 
 def _restart(component):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from lab.faults import Faults
 from lab.files import write
 from lab.machine import Machine
 from lab.progress import Report, Step
-from lab.settings import Settings
+from lab.settings import KUBERNETES_VERSIONS, Settings
 from lab.state import State
 
 START = Path(__file__).parent / "cloud" / "start-machine"
@@ -166,7 +167,9 @@ class Lab:
                 bootstrap.bootstrap(self.machine, addresses, secrets, self.state.admin(), step)
 
     def _configuration(self) -> str:
-        return key([*configuration.sources(), START, repr(self.settings)])
+        # Another version of Kubernetes is a matter of the mirror: no reason to start the machine and all servers anew.
+        settings = dataclasses.replace(self.settings, kubernetes=KUBERNETES_VERSIONS[:1])
+        return key([*configuration.sources(), START, repr(settings)])
 
     def _runs_as_configured(self, step: Step) -> bool:
         """Whether it runs with today's configuration; one that is half dead, or runs with another, is stopped."""

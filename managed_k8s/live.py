@@ -180,12 +180,15 @@ class LiveKube:
         nodes = {name: {**node, "lease": leases.get(name)} for name, node in nodes.items()}
         servers = self.store.read("inventory.json") or {}
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
+        running = upgrading.versions(api, nodes)
+        # First of all: it says which add-ons there should be.
+        versions.remember(self.store, running)
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
             etcd=self._etcd_is_healthy(api, nodes),
             addons=self._has_addons(api),
             nodes=nodes,
-            versions=upgrading.versions(api, nodes),
+            versions=running,
         )
 
     def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -22,6 +22,7 @@ _FIRST_IMAGES = {
     "etcd", "flannel", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "pause",
 }  # fmt: skip
 _FLANNEL = "flannel"
+_OWN = ("backup", "metrics", "healing", "maintenance")
 # A minion says when something that should work on its server does not, or does again; seconds between its looks.
 BEACONS = {"managed_k8s_node": [{"interval": 10}]}
 _MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
@@ -65,8 +66,8 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
 
 
 def of_nodes(settings: Settings) -> Settings:
-    """Return the settings that nodes are made from: backups, metrics and healing are not theirs to know."""
-    return {name: value for name, value in settings.items() if name not in ("backup", "metrics", "healing")}
+    """Return the settings that nodes are made from; the others are the Salt master's own, and change no node."""
+    return {name: value for name, value in settings.items() if name not in _OWN}
 
 
 def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:

@@ -211,6 +211,8 @@ def uncordon(opts: Mapping[str, Any], node: str) -> dict[str, Any]:
         return {"node": node, "changed": False}
     if state["cordoned_by"] == fleet.REMOVAL:
         raise VerbError(f"{node} is being removed; put it back into cluster.map to keep it")
+    if state["cordoned_by"] == fleet.MAINTENANCE:
+        raise VerbError(f"{node} is being upgraded or rebooted, and takes pods again by itself after that")
     if state["cordoned_by"] != fleet.OPERATOR:
         raise VerbError(f"{node} was not cordoned by managed_k8s.drain; if you know why: kubectl uncordon {node}")
     return {"node": node, "changed": draining.uncordon(api, node, fleet.OPERATOR)}

@@ -162,7 +162,11 @@ def _notes(world: World, found: Data, seen: Mapping[str, Any], stray: bool) -> I
     if found["member"]:
         yield "in etcd" if found["member"] == "healthy" else f"in etcd, {found['member']}"
     if found["cordoned"]:
-        who = {fleet.OPERATOR: "by managed_k8s.drain", fleet.REMOVAL: "for its removal"}
+        who = {
+            fleet.OPERATOR: "by managed_k8s.drain",
+            fleet.REMOVAL: "for its removal",
+            fleet.MAINTENANCE: "for its upgrade or reboot",
+        }
         yield f"cordoned {who.get(seen.get('cordoned_by', ''), 'by somebody else')}"
 
 

@@ -170,6 +170,10 @@ class Restore:
                     (room / landing.DATABASE).rename(database)
                 self.send(name, folder, plan.id)
                 self._job(name, "check", plan.id)
+        if plan.base and not plan.own and not plan.fresh and not self._job(plan.base, "runs", record.kubernetes):
+            # The pillar says so since it was known which backup it is.
+            self.say(f"  converge {plan.base} to Kubernetes {record.kubernetes}")
+            self.jobs.run(plan.base, "state.apply", limit=_JOB_LIMIT, queue=True)
 
     def _extracted(self, backups: Any, record: Record, room: Path, with_database: bool) -> Path:
         """Return a folder with what a master is sent; nothing in it that is not as it was when the backup was made."""

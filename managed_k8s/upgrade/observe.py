@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from managed_k8s import fleet, naming
@@ -11,7 +11,7 @@ from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 from managed_k8s.upgrade import certificates, versions
 from managed_k8s.upgrade.record import Record
-from managed_k8s.upgrade.rollout import Rollout, Versions
+from managed_k8s.upgrade.rollout import MAINTAIN, Rollout, Versions
 
 _DAY = 86400
 
@@ -33,12 +33,10 @@ def compose(
     versions.remember(store, running)
     certificates.remember(store, ends)
     record = Record(store)
-    # A name without a server or node is no reason to wait.
-    known = {*nodes, *ends}
     return Rollout(
         target=versions.wanted(settings, store)["kubernetes"]["version"] if running.config else "",
         versions=running,
-        begun={name: kind for name, kind in record.begun().items() if name in known},
+        begun=_begun(record, nodes),
         cordoned=frozenset(name for name, node in nodes.items() if node["cordoned_by"] == fleet.MAINTENANCE),
         maintenance={
             name: "upgrade the packages of, and reboot," if asked["packages"] else "reboot"
@@ -49,6 +47,14 @@ def compose(
         halted=_halted(store.cluster, record.upgrade()),
         notes=notes(store.cluster, written, running.config, record.upgrade()),
     )
+
+
+def _begun(record: Record, nodes: Collection[str]) -> dict[str, str]:
+    """Return server -> kind of the step that was begun on it and can be gone on with.
+
+    What was begun on a Node ended with that Node: its successor converges and joins like any other. A gateway has none.
+    """
+    return {name: kind for name, kind in record.begun().items() if name in nodes or kind == MAINTAIN}
 
 
 def _halted(cluster: str, upgrade: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ DONE = {
     MAINTAIN: "maintained",
     RENEW: "certificates_renewed",
 }
-_JOB, _CONVERGE, _PACKAGES, _NODE, _BOOT, _ETCD = 90, 900, 1800, 300, 900, 180
+_JOB, _RESTART, _CONVERGE, _PACKAGES, _NODE, _BOOT, _ETCD = 90, 180, 900, 1800, 300, 900, 180
 _INTERVAL = 3.0
 
 
@@ -107,7 +107,10 @@ class Rolling:
         self.record.begin(name, MAINTAIN)
         if facts.boot == asked["boot"]:
             self._reboot(name, facts.boot, asked["packages"])
-        if not _is(naming.GATEWAY, name):
+        if _is(naming.GATEWAY, name):
+            # The next gateway says good-bye only once this one can take over.
+            self._until(lambda: self._serves(name), _NODE, f"{name} does not serve again")
+        else:
             self._bring_back(name, asked["boot"])
         self.record.maintained(name)
 
@@ -119,14 +122,19 @@ class Rolling:
             self._empty(name)
         if packages:
             self.jobs.run(name, "managed_k8s_upgrade.packages", limit=_PACKAGES)
-        if _is(naming.MASTER, name):
-            # An API server that ends by itself is missed by fewer than one that vanishes.
-            self.jobs.run(name, "managed_k8s_node.stop_control_plane", limit=_JOB)
-        self.jobs.run(name, "managed_k8s_upgrade.restart", limit=_JOB)
-        self._until(lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot")
+        self.jobs.run(name, "managed_k8s_upgrade.restart", limit=_RESTART)
+        try:
+            self._until(
+                lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot"
+            )
+        except RollingError:
+            # It is ill now, and not away on purpose: it is healed like any other, and gone on with when it is well.
+            self.record.end(name)
+            raise
 
     def _bring_back(self, name: str, boot: str | None) -> None:
         if _is(naming.MASTER, name):
+            # What a reboot that was interrupted left aside.
             self.jobs.run(name, "managed_k8s_node.start_control_plane", limit=_JOB)
         self.kube.await_node(name, {"not_boot": boot} if boot else {}, _NODE)
         if _is(naming.MASTER, name):
@@ -158,6 +166,10 @@ class Rolling:
         except JobError:
             return False
         return bool(members) and all(member["healthy"] for member in members)
+
+    def _serves(self, name: str) -> bool:
+        answer = self.jobs.ask([name], "managed_k8s_node.ailments", limit=10, expected=[name]).get(name)
+        return answer is not None and answer.ok and answer.value == []
 
     def _boot(self, name: str) -> str | None:
         answer = self.jobs.ask([name], "managed_k8s_upgrade.boot", limit=10, expected=[name]).get(name)

@@ -6,7 +6,7 @@ import concurrent.futures
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import requests
 
@@ -42,13 +42,18 @@ class Situation:
     answers: Mapping[str, Mapping[str, Any]]
 
 
+def is_version(version: object) -> TypeGuard[str]:
+    """Tell whether something is a version of Kubernetes, in its form."""
+    return isinstance(version, str) and _VERSION.fullmatch(version) is not None
+
+
 def version_problems(situation: Situation, version: object, known: Collection[str]) -> list[str]:
     """Return what speaks against a version: no upgrade leads to it, in a sentence each.
 
     known: versions that can be installed.
     """
     there = f"there are {', '.join(known)}"
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+    if not is_version(version):
         return [f"version: {version!r} is no version; write it like 1.37.2; {there}"]
     problems = [] if version in known else [f"version: {version} cannot be installed; {there}"]
     runs = situation.runs

@@ -37,7 +37,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
     if not goes_on:
         # A version that leads nowhere needs nobody asked; the rest is said at once.
         problems += [] if problems else _mirror_problems(found, wanted)
-        problems += preflight.problems(situation, wanted)
+        problems += preflight.problems(situation, wanted) if preflight.is_version(wanted) else []
     if problems:
         raise VerbError(f"{found.name} is not upgraded:\n" + "\n".join(f"- {problem}" for problem in problems))
     record = Record(found.store)
@@ -76,7 +76,7 @@ def _situation(found: Cluster, look: Look) -> preflight.Situation:
         todo=[*sentences, *(step.description for step in plan.plan(look.desired, look.observed))],
         etcd=look.observed.etcd,
         begun=_under_way(look),
-        maintenance=rollout.maintenance,
+        maintenance={node.id for node in found.nodes} & rollout.maintenance.keys(),
         expected=names,
         answers={name: answer.value for name, answer in answers.items() if answer.ok},
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from managed_k8s import settings as known
+from managed_k8s.intent import RESTORE
 from managed_k8s.naming import GATEWAY, MASTER, Node
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
@@ -90,8 +91,13 @@ def upcoming(settings: Settings, store: Store) -> Settings | None:
 
 
 def remember(store: Store, versions: Versions) -> None:
-    """Keep what the API told, so that nodes are made from it; what is not whole is not kept."""
+    """Keep what the API told, so that nodes are made from it; what is not whole is not kept.
+
+    Nor what an API says that a restore is about to replace.
+    """
     if not (versions.config and versions.control_planes and versions.kubelets):
+        return
+    if (store.read(RESTORE) or {}).get("pausing"):
         return
     told = _seen(versions.config, versions.control_planes, versions.kubelets)
     if told != store.read(SEEN):

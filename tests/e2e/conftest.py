@@ -16,7 +16,7 @@ from tests.e2e.command_line import CHECKOUT
 from tests.e2e.project import Account, Project, clean_up
 
 # These take away, or change for good, what the others work on.
-LAST = ("test_upgrade", "test_destroy", "test_lab_lifecycle")
+LAST = ("test_upgrade", "test_authority", "test_destroy", "test_lab_lifecycle")
 
 
 def pytest_configure(config):

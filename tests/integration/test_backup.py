@@ -67,7 +67,9 @@ class Node:
             if name != "manifest.json":
                 (self.folder / "etc" / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / "etc" / name).write_text(SECRET)
-        (self.folder / "etc/kubernetes/manifests").mkdir()
+        manifest = self.folder / "etc/kubernetes/manifests/kube-apiserver.yaml"
+        manifest.parent.mkdir()
+        manifest.write_text("spec: {containers: [{image: 'registry.k8s.io/kube-apiserver:v1.36.3'}]}")
         authority = trustme.CA()
         server = authority.issue_cert("127.0.0.1")
         authority.cert_pem.write_to_path(self.pki / "etcd/ca.crt")

@@ -199,6 +199,44 @@ def test_the_database_is_restored_while_nothing_runs_and_what_was_there_is_kept(
     assert stat.S_IMODE((master._PKI / "ca.key").stat().st_mode) == 0o600
 
 
+def made_of(master, version):
+    """A master whose manifests kubeadm wrote, and whose states were applied for a version."""
+    (master._MANIFESTS / "kube-apiserver.yaml").write_text(
+        f"spec:\n  containers:\n  - command: [kube-apiserver]\n    image: registry.k8s.io/kube-apiserver:v{version}\n"
+    )
+    master._MANAGED.mkdir(exist_ok=True)
+    (master._MANAGED / "kubeadm.yaml").write_text("kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n")
+
+
+def test_a_backup_of_before_an_upgrade_gets_the_control_plane_that_made_it(master, monkeypatch):
+    sent(master)
+    running(master)
+    made_of(master, "1.37.2")
+    assert not master.runs("1.36.3")
+    plain = master._run
+
+    def run(*words):
+        if words[1:3] == ("init", "phase"):
+            made_of(master, "1.36.3")
+        return plain(*words)
+
+    monkeypatch.setattr(master, "_run", run)
+    master.restore(ID, "id-1")
+    phases = [words[3:5] for words in master.ran if words[1:3] == ("init", "phase")]
+    assert phases == [("etcd", "local"), ("control-plane", "all")]
+    assert master.runs("1.36.3")
+    assert sorted(path.name for path in master._MANIFESTS.iterdir()) == ["etcd.yaml", "kube-apiserver.yaml"]
+
+
+def test_a_backup_of_the_same_version_keeps_the_manifests(master):
+    sent(master)
+    running(master)
+    made_of(master, "1.36.3")
+    assert master.runs("1.36.3")
+    master.restore(ID, "id-1")
+    assert not [words for words in master.ran if "init" in words]
+
+
 def test_a_survivors_own_database_is_used_where_it_was_set_aside(master):
     running(master)
     master.stand_down(ID)

@@ -85,3 +85,11 @@ def test_a_member_whose_disk_has_no_room_says_so_before_it_is_chosen(module, mon
     free -= 1
     with pytest.raises(CommandExecutionError, match="no room for a snapshot of 500 MB"):
         module.member()
+
+
+def test_the_version_of_kubernetes_is_the_one_that_runs(module, tmp_path, monkeypatch):
+    """The pillar in the minion's memory is of before the upgrade."""
+    manifest = tmp_path / "kube-apiserver.yaml"
+    manifest.write_text("spec: {containers: [{image: 'registry.k8s.io/kube-apiserver:v1.37.2'}]}")
+    monkeypatch.setattr(module, "_API_SERVER", manifest)
+    assert module._kubernetes() == "1.37.2"

@@ -224,6 +224,9 @@ def test_who_cordoned_a_node_is_said():
     assert node(data, "demo-worker-1")["notes"] == ["cordoned by managed_k8s.drain"]
     assert node(data, "demo-worker-2")["notes"] == ["cordoned by somebody else"]
     assert node(data, "demo-worker-2")["state"] == status.BUSY
+    nodes["demo-worker-2"] |= {"cordoned_by": "maintenance"}
+    data = status.status(worlds.well(nodes=nodes))
+    assert node(data, "demo-worker-2")["notes"] == ["cordoned for its upgrade or reboot"]
 
 
 def test_a_server_that_is_not_in_the_map_is_shown():

@@ -76,7 +76,7 @@ class Jobs:
     """Minions that note what they are asked, and fail where they are told to."""
 
     def __init__(self, log):
-        self.log, self.fails, self.answers = log, set(), {}
+        self.log, self.fails, self.answers, self.says = log, set(), {}, {}
 
     def accepted(self, cluster):
         return ["demo-gateway-1", "demo-master-1", "demo-master-2"]
@@ -92,7 +92,7 @@ class Jobs:
         self.log.append((name, minion))
         if name in self.fails:
             raise JobError(f"{minion}: {name}: no")
-        return True
+        return self.says.get(name, True)
 
 
 class Reconciler:
@@ -177,13 +177,20 @@ def restore(tmp_path, log, monkeypatch) -> Any:
 def test_going_back_is_done_in_order(restore, log):
     assert restore.run(BACK)
     assert log == [
-        ("send", "demo-master-1"), ("check", "demo-master-1"), ("stand_down", "demo-master-2"),
-        ("restore", "demo-master-1"), ("begin",), ("clean", "demo-master-2"),
+        ("send", "demo-master-1"), ("check", "demo-master-1"), ("runs", "demo-master-1"),
+        ("stand_down", "demo-master-2"), ("restore", "demo-master-1"), ("begin",), ("clean", "demo-master-2"),
         ("mark", "demo-master-1"), ("reset", "demo-master-2"),
         ("reconcile",), ("finish", "demo-master-1", "demo-master-2"),
     ]  # fmt: skip
     assert restore.store.read(RESTORE) is None
     assert restore.store.read("initialised.json") == {"master": "demo-master-1", "finished": True}
+
+
+def test_after_an_upgrade_the_base_gets_the_programs_of_the_backup_while_all_runs_on(restore, log):
+    restore.jobs.says["runs"] = False
+    assert restore.run(BACK)
+    assert log[2:5] == [("runs", "demo-master-1"), ("state.apply", "demo-master-1"), ("stand_down", "demo-master-2")]
+    assert restore.store.read("versions.json")["config"] == RECORD.kubernetes
 
 
 def test_a_master_gets_what_it_needs_and_nothing_else(restore):

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import os
 from typing import Any
 
 import pytest
@@ -80,6 +81,31 @@ def test_a_kubelet_that_was_not_installed_is_not_restarted(module, calls):
     assert len(calls) == 1
 
 
+def test_a_master_ends_its_api_server_before_it_reboots_and_the_boot_starts_it(module, calls):
+    def note(name):
+        return lambda: calls.append([name])
+
+    names = ("stop_control_plane", "start_control_plane")
+    module.__salt__ = {f"managed_k8s_node.{name}": note(name) for name in names}
+    module.restart()
+    assert [words[0] for words in calls] == ["systemd-run"]
+    calls.clear()
+    (module._MANIFESTS / "kube-apiserver.yaml").touch()
+    module.restart()
+    begun = [["stop_control_plane"], ["systemctl", "stop", "kubelet"], ["start_control_plane"]]
+    assert calls[:3] == begun
+    assert calls[3][0] == "systemd-run"
+
+
+def test_kubeadms_copies_of_etcd_do_not_fill_the_disk(module, calls):
+    for number in range(4):
+        copy = module._KUBERNETES / "tmp" / f"kubeadm-backup-etcd-{number}"
+        (copy / "member").mkdir(parents=True)
+        os.utime(copy, (number, number))
+    module.control_plane(NEW)
+    assert [copy.name for copy in (module._KUBERNETES / "tmp").iterdir()] == ["kubeadm-backup-etcd-3"]
+
+
 # Certificates
 
 
@@ -149,6 +175,34 @@ def test_renewed_certificates_are_taken_into_use(module, calls, pods):
         assert path.stat().st_mode & 0o777 == 0o600
         assert yaml.safe_load(path.read_text())["metadata"]["annotations"].keys() == {"managed-k8s/restarted"}
     assert len(list(module._MANIFESTS.iterdir())) == 4
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(-1, True), (5000, False)])
+def test_a_masters_kubelet_whose_certificate_ended_gets_one(module, calls, pods, monkeypatch, days, renewed):
+    """It would not even start without, and then no static pod does."""
+    folder = module._KUBELET / "pki"
+    folder.mkdir()
+    old, current = folder / "kubelet-client-old.pem", folder / "kubelet-client-current.pem"
+    old.write_text(pem(days, with_key=True))
+    current.symlink_to(old)
+    parts = {part: base64.b64encode(f"new {part}\n".encode()).decode() for part in ("certificate", "key")}
+    encoded = {f"client-{part}-data": data for part, data in parts.items()}
+    plain = module._run
+
+    def run(*words, limit, env=None):
+        plain(*words, limit=limit)
+        return yaml.safe_dump({"users": [{"user": encoded}]}) if words[1:3] == ("kubeconfig", "user") else ""
+
+    monkeypatch.setattr(module, "_run", run)
+    module.__pillar__["managed_k8s"]["name"] = "demo-master-1"
+    module.renew()
+    assert (["systemctl", "restart", "kubelet"] in calls) is renewed
+    assert current.is_symlink()
+    assert (current.read_text() == "new certificate\nnew key\n") is renewed
+    if renewed:
+        assert "--client-name=system:node:demo-master-1" in calls[1]
+        assert current.resolve().stat().st_mode & 0o777 == 0o600
+        assert old.is_file()
 
 
 def test_a_renewal_that_ended_by_halves_is_told(module, calls, pods, monkeypatch):

@@ -11,7 +11,7 @@ from managed_k8s.store import Store
 from managed_k8s.upgrade import certificates, kube, observe
 from managed_k8s.upgrade.certificates import Ends
 from managed_k8s.upgrade.record import Record
-from managed_k8s.upgrade.rollout import KUBELET, UPGRADE, Rollout, Versions
+from managed_k8s.upgrade.rollout import KUBELET, MAINTAIN, UPGRADE, Rollout, Versions
 
 OLD, NEW, DAY = "1.36.3", "1.37.2", 86400
 SETTINGS = {
@@ -49,6 +49,17 @@ def test_what_is_under_way(store):
     assert found.begun == {"demo-master-1": UPGRADE}, "of worker 9 there is nothing left"
     assert found.cordoned == {"demo-worker-1"}
     assert found.maintenance == {"demo-worker-1": "upgrade the packages of, and reboot,"}
+
+
+def test_what_was_begun_on_a_node_ends_with_it(store):
+    """Its successor has a minion, but no Node yet: it converges and joins like any other."""
+    record = Record(store)
+    record.begin("demo-worker-2", KUBELET)
+    record.begin("demo-master-2", UPGRADE)
+    record.begin("demo-gateway-1", MAINTAIN)
+    ends = {"demo-worker-2": Ends(), "demo-master-2": Ends(), "demo-gateway-1": Ends()}
+    assert compose(store, ends=ends).begun == {"demo-gateway-1": MAINTAIN}
+    assert compose(store).begun == {"demo-gateway-1": MAINTAIN}, "while it boots its minion is silent"
 
 
 def test_who_goes_back_is_told_how_to_go_on(store):

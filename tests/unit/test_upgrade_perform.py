@@ -27,6 +27,7 @@ class Parts:
         self.record, self.done = Record(store), []
         self.answers: dict[str, Any] = {"etcd_members": MEMBERS, "saltutil.is_running": []}
         self.boots = ["before", None, "after"]
+        self.ailments: list[list[str]] = [["haproxy", "keepalived"], ["keepalived"], []]
         self.seen: dict[str, Any] = {}
 
     def run(self, minion, function, *args, limit, **kwargs):
@@ -40,6 +41,8 @@ class Parts:
         return answer
 
     def ask(self, minions, function, *args, limit, expected=()):
+        if function == "managed_k8s_node.ailments":
+            return {name: Answer(self.ailments.pop(0), ok=True) for name in minions}
         value = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
         return {name: Answer(value, ok=True) for name in minions if value}
 
@@ -155,11 +158,11 @@ def test_a_worker_is_rebooted_when_it_is_empty(run, parts):
     assert parts.record.maintenance() == parts.record.begun() == {}
 
 
-def test_a_master_ends_its_api_server_first_and_etcd_is_waited_for(run, parts):
+def test_of_a_master_etcd_is_waited_for_and_what_was_left_aside_comes_back(run, parts):
     parts.record.ask_maintenance({MASTER: "before"}, packages=False)
     run(MAINTAIN, MASTER)
     assert [name for name, *_ in parts.done] == [
-        "empty", "stop_control_plane", "restart", "start_control_plane", "await", "fill",
+        "empty", "restart", "start_control_plane", "await", "fill",
     ]  # fmt: skip
 
 
@@ -167,6 +170,15 @@ def test_a_gateway_says_good_bye(run, parts):
     parts.record.ask_maintenance({GATEWAY: "before"}, packages=False)
     run(MAINTAIN, GATEWAY)
     assert parts.done == [("service.stop", "keepalived"), ("restart",)]
+    assert parts.ailments == [], "waited for until it serves again"
+
+
+def test_a_gateway_that_does_not_serve_again_keeps_the_others_from_going(run, parts, monkeypatch):
+    monkeypatch.setattr(perform, "_NODE", 0)
+    parts.record.ask_maintenance({GATEWAY: "before"}, packages=False)
+    with pytest.raises(RollingError, match="does not serve again"):
+        run(MAINTAIN, GATEWAY)
+    assert parts.record.begun() == {GATEWAY: MAINTAIN}
 
 
 def test_what_was_rebooted_already_is_brought_back_only(run, parts):
@@ -175,14 +187,14 @@ def test_what_was_rebooted_already_is_brought_back_only(run, parts):
     assert parts.done == [("await", {"not_boot": "before"}), ("fill",)]
 
 
-def test_a_server_that_does_not_come_back_is_on_record(run, parts, monkeypatch):
+def test_a_server_that_does_not_come_back_is_left_to_healing(run, parts, monkeypatch):
     monkeypatch.setattr(perform, "_BOOT", 0)
     parts.boots = ["before"]
     parts.record.ask_maintenance({WORKER: "before"}, packages=False)
     with pytest.raises(RollingError, match="does not come back"):
         run(MAINTAIN, WORKER)
-    assert parts.record.begun() == {WORKER: MAINTAIN}
-    assert list(parts.record.maintenance()) == [WORKER]
+    assert parts.record.begun() == {}, "what was begun is not said to be ill"
+    assert list(parts.record.maintenance()) == [WORKER], "it is brought back once it is well"
 
 
 def test_certificates_are_renewed_without_an_api(run, parts):

@@ -92,6 +92,12 @@ def test_the_version_of_the_settings_is_meant_when_none_is_named(world):
     assert upgrade(version=None)["to"] == NEW
 
 
+@pytest.mark.parametrize("version", ["newest", "1", "0.9", "v1.37.2", ""])
+def test_what_is_no_version_is_one_message(world, version):
+    with pytest.raises(VerbError, match=r"is no version; write it like 1\.37\.2"):
+        upgrade(version=version)
+
+
 def test_all_that_speaks_against_it_is_one_message(world, monkeypatch):
     world.observed = change(world.observed, etcd=False, ready={**world.observed.ready, "demo-worker-2": False})
     world.answers = Answer({"free": 0, "etcd": 0, "deprecated": []}, ok=True)
@@ -102,6 +108,11 @@ def test_all_that_speaks_against_it_is_one_message(world, monkeypatch):
     for words in ("demo-worker-2: the node is not Ready", "etcd is not whole", "of disk free", "lacks images/etcd.tar"):
         assert words in text
     assert world.backups.taken == []
+
+
+def test_a_reboot_of_a_server_that_left_the_map_is_not_waited_for(world):
+    world.observed = rolling(world.observed, maintenance={"demo-worker-9": "reboot"})
+    assert upgrade(test=True)["to"] == NEW
 
 
 def test_one_that_is_under_way_goes_on_without_another_backup(world):

@@ -70,6 +70,23 @@ def test_another_version_in_the_settings_changes_no_node(store, name):
     assert version_of(store, name, NEW) == OLD
 
 
+def test_how_nodes_are_maintained_changes_none(store):
+    node, settings = Node("demo", "worker", 1), written(OLD)
+    other = {**settings, "maintenance": {**settings["maintenance"], "drain_seconds": 1}}
+    assert node_pillar.public(node, settings, store, "tree") == node_pillar.public(node, other, store, "tree")
+
+
+def test_an_api_that_is_about_to_be_replaced_says_nothing(store):
+    versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW}))
+    versions.went_back(store, OLD)
+    store.write("restore.json", {"pausing": True})
+    versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW}))
+    assert version_of(store, "master-1") == OLD
+    store.write("restore.json", {"pausing": False})
+    versions.remember(store, RUNS)
+    assert version_of(store, "worker-1") == OLD
+
+
 def test_a_control_plane_that_nobody_could_ask_yet_keeps_its_version(store):
     versions.begin(store, OLD)
     assert {version_of(store, f"{role}-9", NEW) for role in ROLES} == {OLD}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from managed_k8s.reconcile import DONE
+from managed_k8s.reconcile import DONE, LOOK_FAILED
 
 ROOT = Path(__file__).resolve().parents[2]
 # How events are named where they are fired: History.add, the record of attempts, the news of healing.
@@ -28,4 +28,4 @@ def test_every_event_is_documented_and_every_documented_one_is_fired():
     found = fired()
     # The patterns find events of every part.
     assert {"begun", "ready", "silent", "healed", "alarm", "upgrade_asked", "restored", "made", "verified"} <= found
-    assert documented() == found | set(DONE.values())
+    assert documented() == found | {*DONE.values(), LOOK_FAILED}

@@ -60,6 +60,12 @@ def ensure_application_credential(conn: Connection, store: Store, openstack: Map
     store; one without a known secret, or with other access rules than the settings say, is replaced. It cannot make
     further credentials. Raises CloudError when the cloud cannot do access rules; the one that there is stays then.
     """
+    # Add-ons and the cluster's resources need it at the same time.
+    with filelock.FileLock(store.path(".application_credential.lock")):
+        return _application_credential(conn, store, openstack)
+
+
+def _application_credential(conn: Connection, store: Store, openstack: Mapping[str, Any]) -> dict[str, Any]:
     name = ownership.secret(store.cluster)
     kept = store.read(FILE)
     user = conn.current_user_id

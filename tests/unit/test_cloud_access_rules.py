@@ -1,6 +1,8 @@
 """What Kubernetes' account may ask of the cloud, and what happens where the cloud cannot hold it to that."""
 
+import concurrent.futures
 import re
+import time
 
 import pytest
 from keystoneauth1.access.access import AccessInfoV3
@@ -109,6 +111,24 @@ def test_a_credential_is_made_once_and_can_do_no_more_than_it_needs(cloud, store
     assert credential.suits(made, {"access_rules": True})
     assert not credential.suits(made, {"access_rules": False})
     assert not credential.suits(None, {"access_rules": False})
+
+
+def test_two_steps_that_need_it_at_once_get_the_same_one(cloud, store, refusing, monkeypatch):
+    listed = cloud.identity.application_credentials
+
+    def list_slowly(user):
+        found = listed(user)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(cloud.identity, "application_credentials", list_slowly)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(credential.ensure_application_credential, cloud, store, {"access_rules": True}) for _ in "12"
+        ]
+    first, second = (one.result() for one in asked)
+    assert first == second
+    assert names(cloud) == ["managed-k8s-demo"]
 
 
 def test_a_cloud_that_refuses_access_rules_is_told_with_the_way_out_and_nothing_stays(cloud, store, refusing):

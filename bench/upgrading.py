@@ -6,17 +6,17 @@ import secrets
 import time
 from typing import Any
 
-from bench import workload
 from bench.failover import probing
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
+from bench.workload import Workload
 from managed_k8s import mirror, observe_kubernetes, verbs
 from managed_k8s.kube.smoke import check
 from managed_k8s.kube.smoke.workspace import Workspace
 
 BEFORE, AFTER = "1.36.3", "1.37.2"
-# Seconds: for the whole of it; between probes, as nodes need the machine's processors.
-_LIMIT, _INTERVAL = 5400, 0.5
+# Seconds: for the whole of it; between probes, as nodes need the machine's processors; until a write has failed.
+_LIMIT, _INTERVAL, _PATIENCE = 5400, 0.5, 2
 
 
 def measure(setting: Setting) -> Figures:
@@ -45,9 +45,10 @@ def _upgrade(setting: Setting) -> dict[str, Any]:
     name = setting.cluster.name
     space = Workspace(setting.cluster.kube.connect(), f"bench-upgrade-{secrets.token_hex(3)}")
     space.core.create_namespace({"metadata": {"name": space.namespace}})
+    workload = Workload(space, _PATIENCE)
     try:
         try:
-            workload.start(space)
+            workload.start()
         except check.FailedError as error:
             raise BenchError(f"the workload does not start: {error}") from None
         with probing(setting, _INTERVAL) as api:
@@ -56,7 +57,7 @@ def _upgrade(setting: Setting) -> dict[str, Any]:
             asked = time.monotonic() - begun
             setting.run("salt-run", "managed_k8s.wait", name, f"timeout={_LIMIT}")
             seconds = time.monotonic() - begun
-        counted = workload.said(space).values()
+        counted = workload.written().values()
     finally:
         space.remove()
     return {

@@ -11,6 +11,9 @@ from typing import Any
 
 import requests
 
+# Seconds for which the API may be away while its servers restart one after the other, on a busy machine.
+GAP = 20
+
 
 class Asking:
     """Asks in a thread of its own, for as long as the block lasts; what raises has no answer.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import subprocess
 
 import openstack
 import pytest
 
+from bench.workload import Workload
 from lab import settings
+from managed_k8s.kube.smoke.workspace import Workspace
 from tests.e2e import command_line, second
 from tests.e2e.checkout import Checkout, Cluster
 from tests.e2e.command_line import CHECKOUT
@@ -109,3 +112,12 @@ def small(beside, cloud, tmp_path_factory):
     beside.checkout.run("salt-run", "managed_k8s.wait", second.NAME, timeout=1800)
     # Another one may have been there before: neither its authority nor its servers' keys are this one's.
     return Cluster.of(beside.checkout, second.NAME, cloud, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def serving(demo):
+    """A workload that is to stay up whatever is done to the nodes; slow is no error, refused or cut off is one."""
+    space = Workspace(demo.api, f"e2e-serving-{secrets.token_hex(3)}")
+    space.core.create_namespace({"metadata": {"name": space.namespace}})
+    yield Workload(space, patience=5)
+    space.remove()

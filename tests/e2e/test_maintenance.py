@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 import shlex
 import time
 
@@ -11,15 +10,11 @@ import pytest
 
 from managed_k8s import observe_kubernetes
 from managed_k8s.history import History
-from managed_k8s.kube.smoke import workspace
-from tests.e2e.asking import Asking, is_ready
+from tests.e2e.asking import GAP, Asking, is_ready
 from tests.e2e.project import eventually
-from tests.e2e.serving import Serving
 
 pytestmark = pytest.mark.timeout(5400)
 
-# Seconds for which the API may be away while its servers restart one after the other, on a busy machine.
-GAP = 20
 DAY = 86400
 # The certificate of the scheduler made anew, for ten days only.
 _SHORT = """
@@ -30,14 +25,6 @@ printf '%s\\n' 'apiVersion: kubeadm.k8s.io/v1beta4' 'kind: ClusterConfiguration'
   "kubernetesVersion: $(kubeadm version --output=short)" 'certificateValidityPeriod: 240h0m0s' > $file
 kubeadm certs renew scheduler.conf --config $file
 """
-
-
-@pytest.fixture
-def serving(demo):
-    made = workspace.Workspace(demo.api, f"e2e-maintenance-{secrets.token_hex(3)}")
-    made.core.create_namespace({"metadata": {"name": made.namespace}})
-    yield Serving(made)
-    made.remove()
 
 
 def settle(demo):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 
 import pytest
@@ -12,16 +11,11 @@ import yaml
 from managed_k8s import observe_kubernetes, wakeups
 from managed_k8s import settings as known
 from managed_k8s.history import History
-from managed_k8s.kube.smoke import workspace
 from managed_k8s.upgrade import versions
-from tests.e2e.asking import Asking, is_ready
+from tests.e2e.asking import GAP, Asking, is_ready
 from tests.e2e.project import eventually
-from tests.e2e.serving import Serving
 
 pytestmark = pytest.mark.timeout(9000)
-
-# Seconds for which the API may be away while its servers restart one after the other, on a busy machine.
-GAP = 20
 
 
 def runs(demo):
@@ -44,14 +38,6 @@ def target(demo) -> str:
     if not after:
         pytest.skip(f"the mirror has no version after {before}; kubernetes: of the lab's settings (docs/lab.md)")
     return str(max(after, key=versions.number))
-
-
-@pytest.fixture
-def serving(demo):
-    made = workspace.Workspace(demo.api, f"e2e-upgrade-{secrets.token_hex(3)}")
-    made.core.create_namespace({"metadata": {"name": made.namespace}})
-    yield Serving(made)
-    made.remove()
 
 
 def done(demo, since, what):

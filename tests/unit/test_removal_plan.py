@@ -9,6 +9,7 @@ from managed_k8s.intent import ASKED, BEGUN, COMPLETE, LEFT_MAP
 from managed_k8s.model import CREATE, DRAIN, JOIN, LEAVE, REMOVE, UNCORDON, Facts, Fleet, Marker, Member, runnable
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, parse
 from managed_k8s.plan import plan, waiting
+from tests.unit.plans import assert_in_order
 from tests.unit.test_plan import DEMO, FRESH, change, desired, healthy, ids, of_kind
 
 TURNOVER = (DRAIN, LEAVE, REMOVE, CREATE, UNCORDON)
@@ -337,11 +338,7 @@ def worlds(draw):
 @given(worlds())
 def test_in_no_world_a_step_costs_the_quorum(observed):
     steps = plan(DEMO, observed)
-    seen: set[str] = set()
-    for step in steps:
-        assert set(step.needs) <= seen
-        assert step.id not in seen
-        seen.add(step.id)
+    assert_in_order(steps)
     now = runnable(steps)
     leaves = of_kind(now, LEAVE)
     changes = {step.node for step in [*leaves, *of_kind(now, JOIN, DRAIN, REMOVE)] if removal_plan.is_master(step.node)}

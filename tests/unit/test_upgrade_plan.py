@@ -12,6 +12,7 @@ from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.plan import plan, waiting
 from managed_k8s.upgrade.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions
 from managed_k8s.upgrade.versions import is_older
+from tests.unit.plans import assert_in_order
 
 OLD, NEW = "1.36.3", "1.37.2"
 
@@ -286,11 +287,7 @@ def worlds(draw):
 def test_in_no_world_a_rule_is_broken(observed):
     versions, target = observed.rollout.versions, observed.rollout.target
     steps = plan(DEMO, observed)
-    seen: set[str] = set()
-    for step in steps:
-        assert set(step.needs) <= seen
-        assert step.id not in seen
-        seen.add(step.id)
+    assert_in_order(steps)
     now = [step for step in runnable(steps) if step.kind in KINDS]
     assert sum("-master-" in step.node for step in reconcile.startable(steps, [], 1.0, Attempts())
                if step.kind in KINDS) <= 1  # fmt: skip

@@ -384,15 +384,16 @@ def events(cluster=None, last=20, follow=True):
     """
     history = History(Store.of(__opts__, verbs.choose(__opts__, cluster)))
     past = history.last(int(last))
-    _print(*map(_line, past))
     if follow and _for_people():
-        _follow(history)
+        _follow(history, int(last))
+    else:
+        _print(*map(_line, past))
     return {"events": past}, True
 
 
-def _follow(history):
+def _follow(history, last):
     try:
-        for entry in history.follow():
+        for entry in history.follow(last):
             if entry is None:
                 time.sleep(0.5)
             else:

@@ -57,11 +57,15 @@ class History:
         lines = (self._store.read_text(FILE) or "").splitlines()
         return [json.loads(line) for line in lines[-count:]] if count else []
 
-    def follow(self) -> Iterator[dict[str, Any] | None]:
-        """Yield entries as they come, and None whenever there is none at the moment."""
-        path, position = self._store.folder / FILE, 0
-        if path.exists():
-            position = path.stat().st_size
+    def follow(self, last: int = 0) -> Iterator[dict[str, Any] | None]:
+        """Yield the newest entries, then others as they come, and None whenever there is none at the moment.
+
+        last: how many of those that are there. What comes while they are used is not passed over.
+        """
+        path = self._store.folder / FILE
+        past = path.read_bytes() if path.exists() else b""
+        position = len(past)
+        yield from (json.loads(line) for line in past.splitlines()[-last:] if last)
         while True:
             size = path.stat().st_size if path.exists() else 0
             # A trimmed file begins anew.

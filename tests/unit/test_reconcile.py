@@ -353,6 +353,18 @@ def test_history_is_bounded_and_private(store):
     assert store.path("history.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_happens_while_the_past_is_shown_is_not_passed_over(store):
+    history = History(store)
+    for number in (1, 2, 3):
+        history.add("cluster", "begun", f"number {number}")
+    entries = history.follow(last=2)
+    shown = [next(entries)["reason"]]
+    history.add("cluster", "begun", "number 4")
+    shown += [next(entries)["reason"] for _ in range(2)]
+    assert shown == ["number 2", "number 3", "number 4"]
+    assert next(entries) is None
+
+
 def test_following_shows_what_is_new(store):
     history = History(store)
     history.add("cluster", "ready", "old")

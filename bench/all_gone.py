@@ -16,7 +16,7 @@ _ALL = 2000
 def measure(setting: Setting) -> Figures:
     """Take a backup, delete every server, and restore. Raises BenchError."""
     disasters.refuse_unasked(setting)
-    creation = setting.found.get("creation") or report.load()["parts"].get("creation")
+    creation = setting.found.get("creation") or report.load().get("creation", {}).get("figures")
     if not creation:
         raise BenchError("nobody knows how long the first creation took; measure that too: --only creation")
     setting.run("salt-run", "managed_k8s.backup", setting.cluster.name, "reason=everything is lost on purpose")

@@ -60,12 +60,15 @@ def details(parts: Mapping[str, Figures]) -> list[Details]:
     return [table for name, figures in parts.items() for table in PARTS[name].details(figures)]
 
 
-def page(results: Mapping[str, Any]) -> str:
+def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return docs/performance.md.
 
-    results: `date`, `machine`, `parts` (name -> figures).
+    results: name of a part -> `date`, `machine`, `figures`.
     """
-    return report.text(results, rows(results["parts"]), details(results["parts"]))
+    ordered = {name: results[name] for name in PARTS if name in results}
+    dated = [(part["date"], row) for name, part in ordered.items() for row in PARTS[name].rows(part["figures"])]
+    machines = [part["machine"] for part in ordered.values()]
+    return report.text(machines, dated, details({name: part["figures"] for name, part in ordered.items()}))
 
 
 if __name__ == "__main__":

@@ -62,15 +62,15 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in every)
 
 
-def text(results: Mapping[str, Any], rows: Iterable[Row], more: Iterable[Details]) -> str:
+def text(machines: Iterable[str], rows: Iterable[tuple[str, Row]], more: Iterable[Details]) -> str:
     """Return docs/performance.md.
 
-    results: `date`, `machine`.
+    machines: on which it was measured. rows: each with the day on which it was measured.
     """
-    tables = markdown(("measured", "limit"), [(row.what, _marked(row), row.limit) for row in rows])
+    tables = markdown(("measured", "limit", "on"), [(row.what, _marked(row), row.limit, day) for day, row in rows])
     for table in more:
         tables += f"\n## {table.title}\n{markdown(table.header, table.lines)}"
-    return TEMPLATE.read_text().format(date=results["date"], machine=results["machine"], tables=tables)
+    return TEMPLATE.read_text().format(machines="; ".join(dict.fromkeys(machines)), tables=tables)
 
 
 def _marked(row: Row) -> str:
@@ -78,11 +78,11 @@ def _marked(row: Row) -> str:
 
 
 def load() -> dict[str, Any]:
-    """Return the figures of the last run."""
+    """Return what each part found the last time it was measured: name -> `date`, `machine`, `figures`."""
     content: dict[str, Any] = json.loads(FIGURES.read_text())
     return content
 
 
 def keep(results: Mapping[str, Any]) -> None:
-    """Write the figures."""
+    """Write what load() returns."""
     FIGURES.write_text(json.dumps(results, indent=1) + "\n")

@@ -462,8 +462,8 @@ def test_traffic_to_all_services_is_added_up() -> None:
 
 def test_a_promise_that_was_not_held_is_said_in_the_page() -> None:
     rows = [report.Row("good", "1 s", "2 s", True), report.Row("bad", "3 s", "2 s", False)]
-    text = report.text({"date": "2026-01-01", "machine": "M"}, rows, [])
-    assert "| good | 1 s | 2 s |\n| bad | **3 s: not held** | 2 s |" in text
+    text = report.text(["M"], [("2026-01-01", row) for row in rows], [])
+    assert "| good | 1 s | 2 s | 2026-01-01 |\n| bad | **3 s: not held** | 2 s | 2026-01-01 |" in text
 
 
 def test_cells_do_not_break_a_table() -> None:

@@ -12,7 +12,7 @@ from managed_k8s import checkout, fleet, naming, node_pillar
 from managed_k8s.healing.observe import Doctor
 from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
-from managed_k8s.model import Desired, Facts, Fleet, Marker, Observed
+from managed_k8s.model import PARTIAL, Desired, Facts, Fleet, Marker, Observed
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 from managed_k8s.upgrade import certificates
@@ -168,6 +168,7 @@ class Observer:
         minions = {name: known for name, known in facts.items() if name in servers}
         self._unlisted = set(facts) - set(servers)
         self.intent.completed({name for name in minions if not servers[name].get("pending")})
+        found = self._fleet(servers, facts, kubernetes)
         observed = Observed(
             servers={name: str(server["status"]) for name, server in servers.items()},
             minions=minions,
@@ -176,11 +177,11 @@ class Observer:
             api=answers,
             access=self._has_access(),
             ready=kubernetes.ready if kubernetes else None,
-            etcd=kubernetes.etcd if kubernetes else False,
+            etcd=kubernetes is not None and (kubernetes.etcd or self._says_etcd_is_well(found, facts, kubernetes)),
             addons=kubernetes.addons if kubernetes else False,
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),
-            fleet=self._fleet(servers, facts, kubernetes),
+            fleet=found,
             rollout=self._rollout(minions, kubernetes),
         )
         desired, nodes = self._desired(servers), kubernetes.nodes if kubernetes else None
@@ -207,6 +208,7 @@ class Observer:
             not self.asks_for_members
             and not fleet.concerns_etcd(found)
             and not self._doubts_etcd(servers, facts, nodes)
+            and not (kubernetes and self._is_join_held(facts, kubernetes))
         ):
             return found
         return composed(self._members(found, facts, nodes))
@@ -217,6 +219,22 @@ class Observer:
             return False
         masters = [name for name, server in servers.items() if server["role"] == naming.MASTER and name in nodes]
         return any(name not in facts or facts[name].ailments or not nodes[name]["ready"] for name in masters)
+
+    def _is_join_held(self, facts: Mapping[str, Facts], kubernetes: Kubernetes) -> bool:
+        """Tell whether a master is to join, none is joining, and the API does not call all members of etcd healthy.
+
+        A member says at once that it is well, its kubelet's probe of it 10 to 20 seconds later (the startupProbe that
+        kubeadm gives it).
+        """
+        masters = [facts[node.id] for node in self.nodes if node.role == naming.MASTER and node.id in facts]
+        joining = any(known.kubeadm == PARTIAL for known in masters)
+        return not kubernetes.etcd and not joining and not all(known.is_member for known in masters)
+
+    def _says_etcd_is_well(self, found: Fleet, facts: Mapping[str, Facts], kubernetes: Kubernetes) -> bool:
+        """Tell whether etcd itself says that every master has a healthy member, where a join waits for that."""
+        masters = {name for name, node in kubernetes.nodes.items() if node["role"] == naming.MASTER}
+        members = {member.node: member.healthy and member.voter and not member.lost for member in found.members or ()}
+        return self._is_join_held(facts, kubernetes) and members.keys() >= masters and all(members.values())
 
     def _members(self, found: Fleet, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> list[dict[str, Any]] | None:
         """Return what a master that stays says of etcd's members; None when there is none that could be asked."""

@@ -25,8 +25,12 @@ class Parts:
         }
         self.asked: list[tuple[list[str], str]] = []
         self.silent: set[str] = set()
+        self.kubeadm = dict.fromkeys(MASTERS, "joined")
+        self.etcd = True
+        self.members = {1: {}}
         self.nodes = {
-            name: {"ready": True, "provider_id": None, "cordoned_by": None, "drained": False} for name in MASTERS
+            name: {"ready": True, "role": "master", "provider_id": None, "cordoned_by": None, "drained": False}
+            for name in MASTERS
         }
 
     def servers(self):
@@ -47,17 +51,21 @@ class Parts:
     def ask(self, minions, function, *args, limit, expected=()):
         self.asked.append((list(minions), function))
         if function == observe.MEMBERS:
-            found: Any = [{"id": "1", "name": MASTERS[0], "addresses": ["10.0.0.1"], "healthy": True, "voter": True}]
-        else:
-            found = {"revision": "r", "kubeadm": "joined", "etcd_data": True}
-        return {name: Answer(found, ok=True) for name in minions if name not in self.silent}
+            found: Any = [
+                {"id": str(n), "name": MASTERS[n - 1], "addresses": [f"10.0.0.{n}"], "healthy": True, "voter": True}
+                | but
+                for n, but in self.members.items()
+            ]
+            return {name: Answer(found, ok=True) for name in minions if name not in self.silent}
+        facts = {name: {"revision": "r", "kubeadm": self.kubeadm[name], "etcd_data": True} for name in minions}
+        return {name: Answer(facts[name], ok=True) for name in minions if name not in self.silent}
 
     def answers(self):
         return True
 
     def look(self):
         ready = {name: node["ready"] for name, node in self.nodes.items()}
-        return observe.Kubernetes(ready, etcd=True, addons=True, nodes=self.nodes)
+        return observe.Kubernetes(ready, etcd=self.etcd, addons=True, nodes=self.nodes)
 
 
 @pytest.fixture
@@ -98,6 +106,34 @@ def test_another_master_is_asked_when_one_is_silent_or_is_to_go(observer, parts,
     parts.silent = {"demo-master-2"}
     assert observer.look().observed.fleet.members
     assert asked(parts, observe.MEMBERS) == [["demo-master-2"], ["demo-master-3"]]
+
+
+@pytest.fixture
+def joining(parts):
+    """Two masters that joined, a third one that is to, and an API that has not heard of the second's etcd yet."""
+    parts.kubeadm["demo-master-3"], parts.etcd = "none", False
+    del parts.nodes["demo-master-3"]
+    parts.members = {1: {}, 2: {}}
+    return parts
+
+
+def test_a_join_waits_for_what_etcd_says_of_itself(observer, joining):
+    assert observer.look().observed.etcd
+    joining.members[2]["healthy"] = False
+    assert not observer.look().observed.etcd
+    joining.members[2] = {"voter": False}
+    assert not observer.look().observed.etcd
+    joining.members = {1: {}}
+    assert not observer.look().observed.etcd
+
+
+def test_only_a_join_asks_etcd_before_the_api_knows(observer, joining):
+    joining.kubeadm["demo-master-3"] = "partial"
+    assert not observer.look().observed.etcd
+    joining.kubeadm["demo-master-3"] = "joined"
+    observer.forget(MASTERS)
+    assert not observer.look().observed.etcd
+    assert asked(joining, observe.MEMBERS) == []
 
 
 def test_a_server_that_was_complete_is_remembered(observer, parts, store):

@@ -139,7 +139,7 @@ def _ready(setting: Setting, name: str) -> float:
         nodes = observe_kubernetes.nodes(api)
         ready = nodes.get(name, {}).get("ready")
         if ready and removal_plan.is_master(name):
-            members = observe_kubernetes.etcd_members(api)
+            members = observe_kubernetes.etcd_members(observe_kubernetes.control_plane(api))
             ready = all(members.get(node) for node, state in nodes.items() if state["role"] == naming.MASTER)
         return time.time() if ready else None
 

@@ -190,7 +190,7 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _pod(node: Node) -> dict[str, Any]:
     return {
-        "metadata": {"name": f"etcd-{node.id}"},
+        "metadata": {"name": f"etcd-{node.id}", "labels": {"component": "etcd", "tier": "control-plane"}},
         "spec": {"nodeName": node.id, "containers": []},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,23 +180,24 @@ class LiveKube:
         nodes = {name: {**node, "lease": leases.get(name)} for name, node in nodes.items()}
         servers = self.store.read("inventory.json") or {}
         certificates.approve_serving(api, {name: s["address"] for name, s in servers.items() if s["address"]})
-        running = upgrading.versions(api, nodes)
+        pods = observe_kubernetes.control_plane(api)
+        running = upgrading.versions(api, nodes, pods)
         # First of all: it says which add-ons there should be.
         versions.remember(self.store, running)
         return observe.Kubernetes(
             ready={name: bool(node["ready"]) for name, node in nodes.items()},
-            etcd=self._etcd_is_healthy(api, nodes),
+            etcd=self._etcd_is_healthy(api, nodes, pods),
             addons=self._has_addons(api),
             nodes=nodes,
             versions=running,
         )
 
-    def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    def _etcd_is_healthy(self, api: Any, nodes: Mapping[str, Mapping[str, Any]], pods: Iterable[Any]) -> bool:
         """Tell whether every master has a healthy member; a lost node's is found ill in time."""
         from managed_k8s import observe_kubernetes
 
         # The pod of a node that was removed is still listed for a minute.
-        members = {name: ok for name, ok in observe_kubernetes.etcd_members(api).items() if name in nodes}
+        members = {name: ok for name, ok in observe_kubernetes.etcd_members(pods).items() if name in nodes}
         masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
         complete = members.keys() >= masters and bool(members)
         return complete and all(members.values()) and observe_kubernetes.healthy(api, "/readyz/etcd")

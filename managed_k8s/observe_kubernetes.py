@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubernetes.client import ApiClient, CoordinationV1Api, CoreV1Api
@@ -57,10 +58,23 @@ def leases(api: ApiClient, timeout: float = 10) -> dict[str, str]:
     return {item.metadata.name: str(item.spec.renew_time) for item in items}
 
 
-def etcd_members(api: ApiClient) -> dict[str, bool]:
-    """Return node -> whether the etcd on it answers its kubelet's probe, by one request. Raises ApiException."""
-    pods = CoreV1Api(api).list_namespaced_pod("kube-system", label_selector="component=etcd,tier=control-plane")
-    return {pod.spec.node_name: _ready(pod) for pod in pods.items}
+def control_plane(api: ApiClient) -> list[Any]:
+    """Return the pods of kubeadm's control planes, etcd among them, by one request. Raises ApiException."""
+    found = CoreV1Api(api).list_namespaced_pod("kube-system", label_selector="tier=control-plane")
+    return list(found.items)
+
+
+def component(pod: Any) -> str:
+    """Return which part of a control plane a pod is, like kube-apiserver; empty when it does not say."""
+    return str((pod.metadata.labels or {}).get("component", ""))
+
+
+def etcd_members(pods: Iterable[Any]) -> dict[str, bool]:
+    """Return node -> whether the etcd on it answers its kubelet's probe.
+
+    pods: of control_plane().
+    """
+    return {pod.spec.node_name: _ready(pod) for pod in pods if component(pod) == "etcd"}
 
 
 def _ready(pod: Any) -> bool:

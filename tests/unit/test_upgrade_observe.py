@@ -131,15 +131,13 @@ def pod(node, component, image):
     )
 
 
-def core(pods, config=f"kind: ClusterConfiguration\nkubernetesVersion: v{NEW}\n") -> Any:
+def core(config=f"kind: ClusterConfiguration\nkubernetesVersion: v{NEW}\n") -> Any:
     def read(name, namespace):
         if config is None:
             raise ApiException(status=404)
         return SimpleNamespace(data={"ClusterConfiguration": config})
 
-    return SimpleNamespace(
-        list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=pods), read_namespaced_config_map=read
-    )
+    return SimpleNamespace(read_namespaced_config_map=read)
 
 
 def components(node, versions):
@@ -154,12 +152,12 @@ def test_a_control_plane_is_as_old_as_its_oldest_part(monkeypatch):
         *components("demo-master-1", [NEW, OLD, NEW]), *components("demo-master-2", [NEW, NEW]),
         *components("demo-master-9", [OLD, OLD, OLD]), pod("demo-master-1", "etcd", "registry.k8s.io/etcd:3.7.0-0"),
     ]  # fmt: skip
-    monkeypatch.setattr(kube, "CoreV1Api", lambda api: core(pods))
+    monkeypatch.setattr(kube, "CoreV1Api", lambda api: core())
     nodes = {"demo-master-1": {"version": OLD}, "demo-master-2": {"version": OLD}}
     api: Any = None
-    assert kube.versions(api, nodes) == Versions(NEW, {"demo-master-1": OLD}, dict.fromkeys(nodes, OLD))
-    monkeypatch.setattr(kube, "CoreV1Api", lambda api: core(pods, config=None))
-    assert kube.versions(api, nodes).config == ""
+    assert kube.versions(api, nodes, pods) == Versions(NEW, {"demo-master-1": OLD}, dict.fromkeys(nodes, OLD))
+    monkeypatch.setattr(kube, "CoreV1Api", lambda api: core(config=None))
+    assert kube.versions(api, nodes, []).config == ""
 
 
 def node(version=NEW, ready="True", boot="after"):

@@ -35,7 +35,7 @@ def etcd(api: ApiClient) -> str:
 
     def look() -> str:
         masters = [n for n, node in observe_kubernetes.nodes(api).items() if node["role"] == naming.MASTER]
-        members = observe_kubernetes.etcd_members(api)
+        members = observe_kubernetes.etcd_members(observe_kubernetes.control_plane(api))
         problems = [f"{name}: no healthy etcd" for name in masters if not members.get(name)]
         if not observe_kubernetes.healthy(api, "/readyz/etcd"):
             problems.append("/readyz/etcd of the API server fails")

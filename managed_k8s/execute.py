@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from managed_k8s import access, naming, turnover
+from managed_k8s import access, founding, naming, turnover
 from managed_k8s.healing import actions as healing
 from managed_k8s.jobs import Jobs
 from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INIT, JOIN, RESOURCES, SMOKE, Step
@@ -116,6 +116,7 @@ class Executor:
 
     def _init(self, node: str, look: Look) -> None:
         self._await_idle(node)
+        founding.note(self.store, self.settings)
         # First here with the name, so that an interrupted init goes on there; then where no lost Salt master takes it.
         self.store.write("initialised.json", {"master": node, "finished": False})
         self.cloud.begin()

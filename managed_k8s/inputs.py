@@ -12,9 +12,10 @@ import salt.loader
 import salt.template
 import yaml
 
-from managed_k8s import checkout, cluster_map, contradictions, naming, settings
+from managed_k8s import checkout, cluster_map, contradictions, founding, naming, settings
 from managed_k8s.cluster_map import Entry, MapError, ServerMap, Tables
 from managed_k8s.settings import InvalidError, Settings
+from managed_k8s.store import Store
 
 MAP = "cluster.map"
 
@@ -96,6 +97,7 @@ def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
     found: Settings = {}
     try:
         found = load(opts, cluster)
+        problems += founding.problems(Store.of(opts, cluster), found)
     except InvalidError as error:
         problems += error.problems
     tree = Tree.of(opts)

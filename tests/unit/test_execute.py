@@ -16,7 +16,12 @@ LOOK = Look(
     Desired("demo", (), {}, "resources", "smoke"),
     Observed({}, MEMBERS, ready={"demo-master-1": False, "demo-master-3": True}),
 )
-SETTINGS = {"openstack": {"virtual_ip": "10.30.0.5"}, "kubernetes": {"version": "1.36.3"}}
+SETTINGS = {
+    "openstack": {"virtual_ip": "10.30.0.5"},
+    "kubernetes": {
+        "version": "1.36.3", "cni": "flannel", "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/16",
+    },
+}  # fmt: skip
 
 
 class Jobs:
@@ -97,6 +102,7 @@ def test_init_is_on_record_before_it_begins(store):
     assert marker(store, begun=True) == Marker("demo-master-1", finished=True)
     # From here on the settings change no node's version.
     assert store.read("versions.json")["config"] == "1.36.3"
+    assert store.read("founding.json")["cni"] == "flannel"
 
 
 def test_no_init_that_the_cloud_does_not_know_of(store):

@@ -9,9 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managed_k8s import cluster_map, contradictions, inputs, settings, settings_reference, verbs
+from managed_k8s import cluster_map, contradictions, founding, inputs, settings, settings_reference, verbs
 from managed_k8s.cluster_map import MapError
 from managed_k8s.settings import InvalidError
+from managed_k8s.store import Store
 
 LEAST = {
     "openstack": {"cloud": "c", "external_network": "external"},
@@ -296,6 +297,24 @@ def test_what_is_wrong_with_one_cluster_does_not_stop_the_other(two, name, conte
     if "providers" not in name:
         with pytest.raises(InvalidError):
             inputs.checked(two, "two")
+
+
+def test_what_a_cluster_was_made_with_stays(two):
+    founding.note(Store.of(two, "one"), inputs.load(two, "one"))
+    changed = yaml.safe_load(ONE)
+    changed["managed_k8s"]["kubernetes"] = {"cni": "none", "pod_cidr": "10.99.0.0/16"}
+    for name in ("one", "two"):
+        write(two, f"pillar/clusters/{name}.sls", yaml.safe_dump(changed))
+    assert inputs.checked(two, "two")
+    with pytest.raises(InvalidError) as caught:
+        inputs.checked(two, "one")
+    cni, pods = caught.value.problems
+    assert "kubernetes.cni: is none, but one was made with flannel, which cannot be changed: set it back" in cni
+    assert "kubernetes.pod_cidr: is 10.99.0.0/16, but one was made with 10.244.0.0/16" in pods
+    # An init that is begun again does not change what was noted.
+    founding.note(Store.of(two, "one"), inputs.load(two, "two"))
+    with pytest.raises(InvalidError):
+        inputs.checked(two, "one")
 
 
 YAML_VALUES = st.recursive(

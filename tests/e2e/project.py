@@ -111,8 +111,8 @@ class Server:
 
     def wait_for_ssh(self, limit: float = 120) -> None:
         """Wait until it lets us in and cloud-init is done."""
-        eventually(lambda: self.ssh("true", timeout=15) == "", limit)
-        self.ssh("cloud-init status --wait || true")
+        # Its sshd may begin anew while cloud-init is at work.
+        eventually(lambda: self.ssh("cloud-init status --wait > /dev/null || true") == "", limit)
 
     def answers(self, port: int = 22, limit: float = 2) -> bool:
         """Whether a TCP connection to its floating IP is accepted within `limit` seconds."""

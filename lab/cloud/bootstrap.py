@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openstack
 import tenacity
 
 from lab.cloud.configuration import hypervisors
@@ -14,6 +13,9 @@ from lab.cloud.services import ENDPOINTS, IDENTITY
 from lab.machine import Machine
 from lab.progress import Step
 from lab.settings import Addresses
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 BOOTSTRAPPED, DISCOVERED = "/var/lib/lab/bootstrapped", "/var/lib/lab/discovered"
 DATABASES = {
@@ -138,8 +140,11 @@ def _catalogue(addresses: Addresses, secrets: dict[str, str], admin: dict[str, A
 
 
 @tenacity.retry(stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.5), reraise=True)
-def connect(account: dict[str, Any]) -> openstack.connection.Connection:
+def connect(account: dict[str, Any]) -> Connection:
     """Return an authorised connection, once Keystone answers; raises what the last of two minutes' attempts raised."""
+    # Half of the time that `lab up` takes when it is up already would go into loading this.
+    import openstack
+
     # It warns at every attempt that Keystone does not answer, which is what is waited for.
     logging.getLogger("keystoneauth").setLevel(logging.ERROR)
     connection = openstack.connect(**account)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tenacity
-from openstack.connection import Connection
 
 from lab.cloud.bootstrap import connect
 from lab.cloud.configuration import hypervisors
 from lab.progress import Step
 from lab.settings import Addresses
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 NETWORK_AGENTS = 7  # a linuxbridge agent on the network node and each hypervisor; L3, DHCP, metadata
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from openstack.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 from lab.settings import Addresses
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 NAME = "lab"
 IMAGE = "debian-12"

@@ -94,6 +94,7 @@ join() { node_ready "$1"; join_configuration "$1" | kubeadm "$1" join; lap "$1 j
 join_masters() { join master-2; join master-3; }
 # Objects of a kind that the same file defines are refused until that is served: again.
 apply_addons() {
+  for _ in {1..300}; do [ -e "$work/addons.yaml" ] && break; sleep 0.2; done
   for _ in {1..10}; do
     kubectl apply --server-side --filename - < "$work/addons.yaml" > "$work/addons.log" 2>&1 && return
     sleep 0.5
@@ -116,7 +117,8 @@ up() {
   reachable gateway-1 & reachable gateway-2 & wait_all
   all reachable
   lap "ssh everywhere"
-  "$python" -m bench.by_hand_addons "$work" "$mirror" "$version" > "$work/addons.yaml" &
+  "$python" -m bench.by_hand_addons "$work" "$mirror" "$version" > "$work/addons.part" \
+    && mv "$work/addons.part" "$work/addons.yaml" &
   for server in "${servers[@]}"; do prepare "$server" & done
   node_ready master-1
   for _ in {1..300}; do

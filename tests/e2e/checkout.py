@@ -16,7 +16,7 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from managed_k8s import master
+from managed_k8s import inputs, master
 from managed_k8s.cloud import credential, servers
 from managed_k8s.kube import client
 from managed_k8s.store import Store
@@ -148,6 +148,13 @@ class Cluster:
     def store(self) -> Store:
         """What the Salt master keeps about it."""
         return Store(master.state_folder(), self.name)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its settings, with defaults."""
+        import salt.config
+
+        return inputs.load(salt.config.master_config(str(self.checkout.root / "master")), self.name)
 
     @functools.cached_property
     def kubeconfig(self) -> Path:

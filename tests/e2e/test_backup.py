@@ -15,7 +15,7 @@ from kubernetes.client import CoreV1Api, V1ConfigMap, V1ObjectMeta, V1Secret
 
 from bench import big_etcd
 from bench.setting import Setting
-from managed_k8s import inputs, master, wakeups
+from managed_k8s import master, wakeups
 from managed_k8s.backup import retention, schedule, service
 from managed_k8s.backup.record import Record
 from managed_k8s.store import Store
@@ -154,7 +154,7 @@ def test_of_many_backups_those_of_the_policy_stay(demo):
     made = [backup(demo) for _ in range(60)]
     left = records(demo.verb("backups")["backups"])
     every |= records(made) | left
-    policy = inputs.load({}, "demo")["backup"]["retention"]
+    policy = demo.settings["backup"]["retention"]
     assert set(left) == set(retention.keep(list(every.values()), policy))
     assert len(left) < len(every) - 30
 
@@ -178,7 +178,7 @@ def no_faults_left(demo):
 
 def quiet(demo):
     """Return when no backup is made, and the schedule makes none for three minutes."""
-    cron = inputs.load({}, "demo")["backup"]["schedule"]
+    cron = demo.settings["backup"]["schedule"]
 
     def is_quiet():
         now = time.time()

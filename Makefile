@@ -12,6 +12,9 @@ help:  ## Show what can be made
 $(VENV)/.installed: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	# On all processors, which pip does not do. Where PYTHONDONTWRITEBYTECODE is set, nobody would do it later: each
+	# start of one of Salt's programs would compile for six seconds.
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib managed_k8s _runners || true
 	# Salt's programs find our package whatever folder they run in.
 	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/managed-k8s.pth"
 	# So that settings can be validated before the Salt master was ever started.

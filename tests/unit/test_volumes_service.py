@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from managed_k8s import settings
+from managed_k8s.backup import attempt
 from managed_k8s.history import History
 from managed_k8s.store import Store
 from managed_k8s.volumes import cinder, service
@@ -23,7 +24,7 @@ def clock(monkeypatch):
     made = SimpleNamespace(now=float(NOW))
     made.time = made.monotonic = lambda: made.now
     made.sleep = lambda seconds: setattr(made, "now", made.now + seconds)
-    for module in (service, cinder):
+    for module in (service, cinder, attempt):
         monkeypatch.setattr(module, "time", made)
     return made
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from managed_k8s import checkout, fleet, naming, node_pillar
 from managed_k8s.healing.observe import Doctor
 from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
-from managed_k8s.model import PARTIAL, Desired, Facts, Fleet, Marker, Observed
+from managed_k8s.model import PARTIAL, Desired, Facts, Fleet, Marker, Member, Observed
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 from managed_k8s.upgrade import certificates
@@ -168,7 +168,8 @@ class Observer:
         minions = {name: known for name, known in facts.items() if name in servers}
         self._unlisted = set(facts) - set(servers)
         self.intent.completed({name for name in minions if not servers[name].get("pending")})
-        found = self._fleet(servers, facts, kubernetes)
+        held = kubernetes is not None and self._is_join_held(facts, kubernetes)
+        found = self._fleet(servers, facts, kubernetes, held)
         observed = Observed(
             servers={name: str(server["status"]) for name, server in servers.items()},
             minions=minions,
@@ -177,7 +178,8 @@ class Observer:
             api=answers,
             access=self._has_access(),
             ready=kubernetes.ready if kubernetes else None,
-            etcd=kubernetes is not None and (kubernetes.etcd or self._says_etcd_is_well(found, facts, kubernetes)),
+            etcd=kubernetes is not None
+            and (kubernetes.etcd or (held and _says_it_is_well(found.members, kubernetes.nodes))),
             addons=kubernetes.addons if kubernetes else False,
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),
@@ -194,7 +196,9 @@ class Observer:
         ends = {name: facts.certificates for name, facts in minions.items()}
         return upgrading.compose(self.store, self.settings, self.written, nodes, versions, ends, time.time())
 
-    def _fleet(self, servers: Servers, facts: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Fleet:
+    def _fleet(
+        self, servers: Servers, facts: Mapping[str, Facts], kubernetes: Kubernetes | None, join_held: bool
+    ) -> Fleet:
         names = {node.id for node in self.nodes}
         nodes = kubernetes.nodes if kubernetes else {}
         complete = {name for name, server in servers.items() if not server.get("pending")}
@@ -208,7 +212,7 @@ class Observer:
             not self.asks_for_members
             and not fleet.concerns_etcd(found)
             and not self._doubts_etcd(servers, facts, nodes)
-            and not (kubernetes and self._is_join_held(facts, kubernetes))
+            and not join_held
         ):
             return found
         return composed(self._members(found, facts, nodes))
@@ -229,12 +233,6 @@ class Observer:
         masters = [facts[node.id] for node in self.nodes if node.role == naming.MASTER and node.id in facts]
         joining = any(known.kubeadm == PARTIAL for known in masters)
         return not kubernetes.etcd and not joining and not all(known.is_member for known in masters)
-
-    def _says_etcd_is_well(self, found: Fleet, facts: Mapping[str, Facts], kubernetes: Kubernetes) -> bool:
-        """Tell whether etcd itself says that every master has a healthy member, where a join waits for that."""
-        masters = {name for name, node in kubernetes.nodes.items() if node["role"] == naming.MASTER}
-        members = {member.node: member.healthy and member.voter and not member.lost for member in found.members or ()}
-        return self._is_join_held(facts, kubernetes) and members.keys() >= masters and all(members.values())
 
     def _members(self, found: Fleet, facts: Mapping[str, Facts], nodes: fleet.Nodes) -> list[dict[str, Any]] | None:
         """Return what a master that stays says of etcd's members; None when there is none that could be asked."""
@@ -275,6 +273,13 @@ class Observer:
             resources=checkout.digest([settings, {name: ids[name] for name in masters[:1]}]),
             smoke=checkout.digest([settings, ids]),
         )
+
+
+def _says_it_is_well(members: Iterable[Member] | None, nodes: fleet.Nodes) -> bool:
+    """Tell whether etcd itself says that every master has a healthy member of it."""
+    masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
+    well = {member.node: member.healthy and member.voter and not member.lost for member in members or ()}
+    return well.keys() >= masters and all(well.values())
 
 
 class _ReadOnce(Store):

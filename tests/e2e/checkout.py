@@ -58,6 +58,13 @@ class Checkout:
         return done
 
     @property
+    def opts(self) -> dict[str, Any]:
+        """The Salt master's options."""
+        import salt.config
+
+        return dict(salt.config.master_config(str(self.root / "master")))
+
+    @property
     def environment(self) -> dict[str, str]:
         """Nothing of OpenStack in it: its programs find the account in the checkout."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
@@ -152,9 +159,7 @@ class Cluster:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Its settings, with defaults."""
-        import salt.config
-
-        return inputs.load(salt.config.master_config(str(self.checkout.root / "master")), self.name)
+        return inputs.load(self.checkout.opts, self.name)
 
     @functools.cached_property
     def kubeconfig(self) -> Path:

@@ -12,6 +12,11 @@ NAME = "small"
 SERVERS = {"gateway": 1, "master": 1, "worker": 1}
 
 
+def settings_file(root: Path) -> Path:
+    """Return where a checkout has its settings."""
+    return root / "pillar" / "clusters" / f"{NAME}.sls"
+
+
 def server_names(masters: int = SERVERS["master"]) -> list[str]:
     """Return the names of its servers."""
     counts = SERVERS | {"master": masters}
@@ -20,8 +25,8 @@ def server_names(masters: int = SERVERS["master"]) -> list[str]:
 
 def add(root: Path) -> None:
     """Add the cluster to a checkout."""
-    settings, profiles = root / "pillar" / "clusters", root / "cloud.profiles.d"
-    (settings / f"{NAME}.sls").write_text(_renamed(settings / "demo.sls"))
+    settings, profiles = settings_file(root), root / "cloud.profiles.d"
+    settings.write_text(_renamed(settings.with_name("demo.sls")))
     (profiles / f"{NAME}.conf").write_text(_renamed(profiles / "demo.conf"))
     have(root, SERVERS["master"])
 

@@ -81,7 +81,7 @@ class Scenario:
 
     def announce_twice(self):
         """Let every minion's start be heard twice, all at once and in any order."""
-        opts = salt.config.master_config(str(self.cluster.checkout.root / "master"))
+        opts = self.cluster.checkout.opts
         names = second.server_names(MASTERS) * 2
         random.shuffle(names)
         with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:

@@ -364,13 +364,13 @@ def test_the_lab_listens_on_and_sends_to_its_own_addresses_only(cloud):
     supervisor = psutil.Process(machine.process)
     here = Path("/proc/self/ns/net").readlink()
     # Processes that end meanwhile are no loss: those that stay are what listens.
-    listening = {}
+    on_the_host = []
     for process in (supervisor, *supervisor.children(recursive=True)):
         with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
             if Path(f"/proc/{process.pid}/ns/net").readlink() == here:
-                listening[process.name()] = process.net_connections("inet")
-    assert listening
-    assert [name for name, connections in listening.items() if connections] == []
+                on_the_host.append((process.name(), process.net_connections("inet")))
+    assert on_the_host
+    assert [(name, connections) for name, connections in on_the_host if connections] == []
     on_the_link = subprocess.run(["ip", "-4", "-json", "address", "show", LINK], capture_output=True, check=True).stdout
     assert [entry["local"] for entry in json.loads(on_the_link)[0]["addr_info"]] == [str(addresses.host)]
 

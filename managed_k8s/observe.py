@@ -279,7 +279,7 @@ def _says_it_is_well(members: Iterable[Member] | None, nodes: fleet.Nodes) -> bo
     """Tell whether etcd itself says that every master has a healthy member of it."""
     masters = {name for name, node in nodes.items() if node["role"] == naming.MASTER}
     well = {member.node: member.healthy and member.voter and not member.lost for member in members or ()}
-    return well.keys() >= masters and all(well.values())
+    return bool(well) and well.keys() >= masters and all(well.values())
 
 
 class _ReadOnce(Store):

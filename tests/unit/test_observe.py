@@ -125,6 +125,9 @@ def test_a_join_waits_for_what_etcd_says_of_itself(observer, joining):
     assert not observer.look().observed.etcd
     joining.members = {1: {}}
     assert not observer.look().observed.etcd
+    # Nobody could be asked, and no master is a node yet.
+    joining.members, joining.nodes = {}, {}
+    assert not observer.look().observed.etcd
 
 
 def test_only_a_join_asks_etcd_before_the_api_knows(observer, joining):

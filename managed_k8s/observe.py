@@ -170,6 +170,9 @@ class Observer:
         self.intent.completed({name for name in minions if not servers[name].get("pending")})
         held = kubernetes is not None and self._is_join_held(facts, kubernetes)
         found = self._fleet(servers, facts, kubernetes, held)
+        etcd = kubernetes is not None and kubernetes.etcd
+        if kubernetes and held:
+            etcd = _says_it_is_well(found.members, kubernetes.nodes)
         observed = Observed(
             servers={name: str(server["status"]) for name, server in servers.items()},
             minions=minions,
@@ -178,8 +181,7 @@ class Observer:
             api=answers,
             access=self._has_access(),
             ready=kubernetes.ready if kubernetes else None,
-            etcd=kubernetes is not None
-            and (kubernetes.etcd or (held and _says_it_is_well(found.members, kubernetes.nodes))),
+            etcd=etcd,
             addons=kubernetes.addons if kubernetes else False,
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),

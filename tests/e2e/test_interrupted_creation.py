@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import salt.config
 import salt.utils.event
 from kubernetes.client import CoreV1Api
 

@@ -57,11 +57,12 @@ def bring(cluster) -> None:
 
 def test_nodes_wait_for_a_network_and_say_so(bare):
     def said() -> bool:
-        found = bare.verb("status")
-        assert not found["ready"]
-        return any("small-worker-1: the node is not Ready" in line for line in found["waiting"])
+        return any("small-worker-1: the node is not Ready" in line for line in bare.verb("status")["waiting"])
 
     eventually(said, 120, 5)
+    # Neither now nor at any time before.
+    assert not bare.verb("status")["ready"]
+    assert "ready" not in [entry["what"] for entry in bare.history()]
 
 
 def test_the_network_of_another_kind_is_refused_afterwards(bare):

@@ -38,6 +38,8 @@ _LAYERS = {
     "container_runtime": {"containerd", "containerd-shim-runc-v2", "ctr", "runc"},
     "kubernetes": {"kubeadm", "kubelet", "kubectl", "etcdctl", "etcdutl"},
 }
+# What Salt copies to minions to run there, and top.sls syncs.
+_EXTENSIONS = ("modules", "states", "beacons")
 _PACKAGES = {
     "gateway": ["haproxy", "keepalived", "nftables", "curl"],
     "node": ["nftables", "iptables", "conntrack", "ethtool", "socat", "ebtables"],
@@ -58,6 +60,17 @@ def _fresh_pillar():
         problem = "; ".join(compiled.get("_errors", ())) or "this minion's id is no node of a cluster with settings"
         raise CommandExecutionError(f"the Salt master gives no pillar: {problem}")
     return compiled["managed_k8s"]
+
+
+def has_extensions():
+    """Tell whether the modules, states and beacons here are those of the Salt master: to sync them takes seconds.
+
+    CLI Example: ``salt demo-worker-1 managed_k8s_node.has_extensions``
+    """
+    folder = Path(__opts__["extension_modules"])
+    files = [file for kind in _EXTENSIONS for file in (folder / kind).rglob("*.py")]
+    here = {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return here == __pillar__.get("managed_k8s", {}).get("extensions")
 
 
 def packages():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 # What minions are made from: a change in it makes them converge.
 TREES = ("salt", "_modules", "_states", "_beacons")
+# What of it Salt copies to minions to run there.
+_EXTENSIONS = ("modules", "states", "beacons")
 
 
 def root(opts: Mapping[str, Any] | None = None) -> Path:
@@ -26,13 +28,31 @@ def digest(content: Any) -> str:
 
 def tree_digest(checkout: Path) -> str:
     """Return a SHA-256 of everything that minions are made from."""
+    return _digest_of(_stamps(checkout, TREES), checkout)
+
+
+def extensions(checkout: Path) -> dict[str, str]:
+    """Return the modules, states and beacons that minions run: file in their folder of extensions -> SHA-256."""
+    return _extensions(_stamps(checkout, [f"_{kind}" for kind in _EXTENSIONS]), checkout)
+
+
+def _stamps(checkout: Path, trees: Iterable[str]) -> tuple[tuple[str, int], ...]:
     files = [
         path
-        for tree in TREES
+        for tree in trees
         for path in sorted((checkout / tree).rglob("*"))
         if path.is_file() and path.suffix != ".pyc"
     ]
-    return _digest_of(tuple((str(path.relative_to(checkout)), path.stat().st_mtime_ns) for path in files), checkout)
+    return tuple((str(path.relative_to(checkout)), path.stat().st_mtime_ns) for path in files)
+
+
+@functools.lru_cache(maxsize=4)
+def _extensions(stamps: tuple[tuple[str, int], ...], checkout: Path) -> dict[str, str]:
+    return {
+        name.removeprefix("_"): hashlib.sha256((checkout / name).read_bytes()).hexdigest()
+        for name, _ in stamps
+        if name.endswith(".py")
+    }
 
 
 @functools.lru_cache(maxsize=4)

@@ -38,8 +38,9 @@ def of(opts: Mapping[str, Any], minion_id: str) -> dict[str, Any]:
         return {}
     store = Store.of(opts, node.cluster)
     settings = versions.wanted(inputs.load(opts, node.cluster), store)
-    content = public(node, settings, store, checkout.tree_digest(checkout.root(opts)))
-    return content | {"secrets": _secrets(node, store)}
+    root = checkout.root(opts)
+    content = public(node, settings, store, checkout.tree_digest(root))
+    return content | {"extensions": checkout.extensions(root), "secrets": _secrets(node, store)}
 
 
 def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str, Any]:

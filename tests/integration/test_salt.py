@@ -48,6 +48,27 @@ def test_a_minion_that_does_not_know_us_yet_learns_the_functions(jobs):
     assert facts["kubeadm"] in ("none", "partial", "initialised", "joined")
 
 
+def test_a_minion_knows_whether_its_extensions_are_those_of_the_salt_master(running, jobs):
+    name = "rehearsal-master-1"
+
+    def has():
+        return jobs.run(name, "managed_k8s_node.has_extensions", limit=30)
+
+    def sync():
+        for kind in ("modules", "states", "beacons"):
+            jobs.run(name, f"saltutil.sync_{kind}", "base", limit=60)
+        jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
+
+    sync()
+    assert has()
+    module = running.root / "_modules" / "container_image.py"
+    module.write_text(module.read_text() + "\n# changed\n")
+    jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
+    assert not has()
+    sync()
+    assert has()
+
+
 def test_secrets_reach_only_the_minion_they_are_for(running, jobs):
     demo, other = Store(running.state, "rehearsal"), Store(running.state, "stranger")
     demo.write("joins/rehearsal-master-1.json", {"token": "demo token"})

@@ -125,6 +125,8 @@ class Tree:
         self.case, self.pillar = case, case.pillar()
         self.node = load_module("managed_k8s_node", self.pillar)
         self.node.interface = lambda: "ens3"
+        self.node.has_extensions = lambda: False
+        self.synced: list[str] = []
         self.environment = jinja2.Environment(  # noqa: S701 (nothing here is HTML)
             undefined=jinja2.StrictUndefined,
             loader=jinja2.FileSystemLoader(TREE),
@@ -135,9 +137,10 @@ class Tree:
         """Return a file's text as the minion gets it."""
         functions = {
             f"managed_k8s_node.{key}": value for key, value in vars(self.node).items() if not key.startswith("_")
-        } | dict.fromkeys(
-            ("saltutil.sync_modules", "saltutil.sync_states", "saltutil.sync_beacons"), lambda saltenv: []
-        )
+        } | {
+            f"saltutil.sync_{kind}": lambda _saltenv, kind=kind: self.synced.append(kind)
+            for kind in ("modules", "states", "beacons")
+        }
         return self.environment.get_template(name).render(
             pillar=self.pillar,
             salt=functions,

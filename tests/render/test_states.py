@@ -72,6 +72,14 @@ def test_top_gives_every_role_its_states(of):
     assert top["base"] == {f"*-{role}-*": [role] for role in ("gateway", "master", "worker")}
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_extensions_are_synced_unless_they_are_there(of, there):
+    tree = of("worker")
+    tree.node.has_extensions = lambda: there
+    tree.render("top.sls")
+    assert tree.synced == ([] if there else ["modules", "states", "beacons"])
+
+
 @pytest.mark.parametrize("role", ["master", "worker"])
 def test_programs_come_with_their_digests(of, role):
     states = of(role).states()

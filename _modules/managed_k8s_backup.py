@@ -5,13 +5,14 @@ What is sent goes over the minion's own encrypted channel, into a folder that th
 and this backup. Nothing stays here, and nothing here can read what was sent before.
 """
 
+import concurrent.futures
 import contextlib
-import hashlib
 import io
 import json
 import shutil
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import salt.channel.client
@@ -37,6 +38,8 @@ _CANARY = "managed-k8s/canary"
 _LIMIT = 1800
 # Bytes that a message to the Salt master carries, and that stay free on the disk.
 _PIECE, _RESERVE = 4 << 20, 256 << 20
+# Seconds between looks at a snapshot that grows; bytes of the digest at its end.
+_LOOK, _SEAL = 0.02, 32
 
 
 def member():
@@ -62,7 +65,7 @@ def member():
 
 
 def send(ticket):
-    """Take a snapshot of etcd, check it, and send it with the control plane's keys and configuration.
+    """Send a snapshot of etcd while it is taken, check it, and send the control plane's keys and configuration.
 
     ticket: what the Salt master calls this backup; it takes nothing under another name. Returns what is in it.
 
@@ -73,12 +76,11 @@ def send(ticket):
     folder = _WORK / ticket
     folder.mkdir(mode=0o700, parents=True)
     try:
-        snapshot = folder / _DATABASE
-        manifest = _snapshot(snapshot, ticket)
+        manifest = _snapshot(folder / _DATABASE, ticket)
         archive = folder / _ARCHIVE
         _pack(archive, manifest)
-        _push(archive, ticket)
-        _push(snapshot, ticket)
+        with archive.open("rb") as source:
+            _push(archive, ticket, iter(lambda: source.read(_PIECE), b""))
         return manifest
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,33 +96,71 @@ def _refuse_without_room(folder, size):
 def _snapshot(file, ticket):
     about = member()
     _etcdctl("put", _CANARY, ticket)
-    _etcdctl("snapshot", "save", str(file))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        saved = pool.submit(_etcdctl, "snapshot", "save", str(file))
+        checked = pool.submit(_checked, file, saved)
+        _push(file, ticket, _growing(file, saved))
+        return {
+            "kubernetes": _kubernetes(),
+            "etcd": about["version"],
+            "cluster_id": about["cluster_id"],
+            "canary": ticket,
+            **checked.result(),
+        }
+
+
+def _checked(file, saved):
+    """Return what a snapshot is, once it is there. `seal` is the digest of the rest that etcdctl put at its end."""
+    saved.result()
     status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))
     revision = status["revision"]
     counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
+    with file.open("rb") as source:
+        size = source.seek(0, io.SEEK_END)
+        source.seek(-_SEAL, io.SEEK_END)
+        seal = source.read().hex()
     return {
-        "kubernetes": _kubernetes(),
-        "etcd": about["version"],
-        "cluster_id": about["cluster_id"],
         "revision": revision,
         "keys": status["totalKey"],
         "count": counted["count"],
         "hash": status["hash"],
-        "size": file.stat().st_size,
-        "sha256": _sha256(file),
-        "canary": ticket,
+        "size": size,
+        "seal": seal,
     }
+
+
+def _growing(file, saved):
+    """Yield the pieces of a snapshot while etcdctl writes it, under another name until it is whole.
+
+    The name is from etcd's client/v3/snapshot/v3_snapshot.go.
+    """
+    part = file.with_name(f"{file.name}.part")
+    while not (part.exists() or saved.done()):
+        time.sleep(_LOOK)
+    try:
+        source = part.open("rb")
+    except FileNotFoundError:
+        saved.result()
+        source = file.open("rb")
+    with source:
+        while True:
+            # Asked first: what came before the end is read after it.
+            ended = saved.done()
+            piece = source.read(_PIECE)
+            if len(piece) == _PIECE or (piece and ended):
+                yield piece
+            elif ended:
+                saved.result()
+                return
+            else:
+                source.seek(-len(piece), io.SEEK_CUR)
+                time.sleep(_LOOK)
 
 
 def _kubernetes():
     """Return the version that runs here; what the pillar says is as old as the minion's start."""
     image = yaml.safe_load(_API_SERVER.read_text())["spec"]["containers"][0]["image"]
     return image.rpartition(":")[2].removeprefix("v")
-
-
-def _sha256(file):
-    with file.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _pack(archive, manifest):
@@ -134,24 +174,25 @@ def _pack(archive, manifest):
         tar.addfile(entry, io.BytesIO(text))
 
 
-def _push(file, ticket):
+def _push(file, ticket, pieces):
     """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
-    with salt.channel.client.ReqChannel.factory(dict(__opts__)) as channel, file.open("rb") as source:
-        while piece := source.read(_PIECE):
-            if not file.exists():
+    sent = 0
+    with salt.channel.client.ReqChannel.factory(dict(__opts__)) as channel:
+        for piece in pieces:
+            if not file.parent.exists():
                 raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
             load = {
                 "cmd": "_file_recv",
                 "id": __opts__["id"],
                 "path": [_FOLDER, ticket, file.name],
-                "size": file.stat().st_size,
-                "loc": source.tell() - len(piece),
+                "loc": sent,
                 "data": piece,
             }
+            sent += len(piece)
             if not channel.send(load):
                 raise CommandExecutionError(
                     f"the Salt master does not take {file.name}: it needs file_recv: True and a file_recv_max_size of "
-                    f"more than {file.stat().st_size >> 20}, as in master.d/managed-k8s.conf"
+                    f"more than {sent >> 20}, as in master.d/managed-k8s.conf"
                 )
 
 

@@ -17,6 +17,8 @@ from managed_k8s import naming
 # Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
 FOLDER = "managed-k8s-backup"
 CONFIGURATION, DATABASE = "configuration.tar", "etcd.db"
+# What the first of them holds.
+CONTENT = ("kubernetes", "managed-k8s", "manifest.json")
 _BLOCK = 1 << 20
 _LOOK = 0.02
 
@@ -50,17 +52,13 @@ class Landing:
         # With what a backup that was killed had asked for, and what came of that until this one began.
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
-    def await_configuration(self, sending: concurrent.futures.Future[Any]) -> Path:
-        """Return the first file once it is whole: when the second one begins. Raises what ended the sending."""
-        while not (self.folder / DATABASE).stat().st_size:
-            if sending.done() and not (self.folder / DATABASE).stat().st_size:
-                sending.result()
-                break
-            time.sleep(_LOOK)
+    @property
+    def configuration(self) -> Path:
+        """The file that comes last; it is whole when the sending ended well."""
         return self.folder / CONFIGURATION
 
     def pieces(self, sending: concurrent.futures.Future[Any]) -> Iterator[bytes]:
-        """Yield the second file as it grows, until the sending ended. Raises what ended it, if anything did."""
+        """Yield the database as it grows, until the sending ended. Raises what ended it, if anything did."""
         with (self.folder / DATABASE).open("rb") as file:
             while True:
                 # Asked first: what came before the end is read after it.

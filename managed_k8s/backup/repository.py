@@ -40,6 +40,17 @@ class BorgError(RuntimeError):
         self.kind = kind
 
 
+class Archive:
+    """An archive that is being made. comment: what is known of it at the end."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe, self.comment = pipe, ""
+
+    def write(self, piece: bytes) -> None:
+        """Write the next piece of it."""
+        self._pipe.write(piece)
+
+
 class Repository:
     """Archives at one place.
 
@@ -94,18 +105,17 @@ class Repository:
     # Changing
 
     @contextlib.contextmanager
-    def writing(self, name: str, comment: str, stdin_name: str, folder: Path) -> Iterator[IO[bytes]]:
-        """Make an archive of what is written to the pipe that this gives, and of a folder's content.
+    def writing(self, name: str, stdin_name: str, folder: Path, content: Sequence[str]) -> Iterator[Archive]:
+        """Make an archive of what is written into what this gives, and of files that are there when the block ends.
 
-        stdin_name: what the written is called in it. The archive is there once the block ended without an exception,
-        and not at all otherwise. Raises BorgError.
+        stdin_name: what the written is called in it. content: names in the folder. The archive is there, with the
+        comment that it was given, once the block ended without an exception, and not at all otherwise. Raises
+        BorgError.
         """
         unfinished = UNFINISHED + name
-        paths = sorted(path.name for path in folder.iterdir())
         words = (
-            "create", "--comment", comment.replace("{", "{{").replace("}", "}}"), "--stdin-name", stdin_name,
-            "--files-cache", "disabled", "--chunker-params", _CHUNKER, "--compression", "zstd,1",
-            f"{self.location}::{unfinished}", "-", *paths,
+            "create", "--stdin-name", stdin_name, "--files-cache", "disabled", "--chunker-params", _CHUNKER,
+            "--compression", "zstd,1", f"{self.location}::{unfinished}", "-", *content,
         )  # fmt: skip
         with tempfile.TemporaryFile() as log, self._passphrase() as handle:
             borg = subprocess.Popen(
@@ -113,8 +123,10 @@ class Repository:
                 env=self._environment(handle), pass_fds=[handle],
             )  # fmt: skip
             assert borg.stdin is not None  # noqa: S101 (for the type checker)
+            archive = Archive(borg.stdin)
             try:
-                yield borg.stdin
+                yield archive
+                # Only now it goes on to the folder.
                 borg.stdin.close()
                 borg.wait()
             except BrokenPipeError:
@@ -126,6 +138,9 @@ class Repository:
             # A warning is a file that was not read whole.
             if borg.returncode:
                 raise self._error(_text(log))
+        # Nothing is read or written for it but the list of pieces.
+        comment = archive.comment.replace("{", "{{").replace("}", "}}")
+        self._run("recreate", "--comment", comment, f"{self.location}::{unfinished}")
         self._run("rename", f"{self.location}::{unfinished}", name)
 
     def delete(self, names: Sequence[str]) -> None:

@@ -26,6 +26,11 @@ class Seal:
         self._end = held[-_LENGTH:]
 
     @property
+    def end(self) -> str:
+        """The digest that etcdctl put at the end, in hexadecimal."""
+        return self._end.hex()
+
+    @property
     def sha256(self) -> str:
         """The digest of everything, in hexadecimal."""
         whole = self._digest.copy()

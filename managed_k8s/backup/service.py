@@ -130,7 +130,7 @@ class Backups:
         landing.clear(self.opts, self.store.cluster)
         # Before a minion is asked: is the repository there, and can it be opened?
         self._drop_unfinished(self.repository.archives())
-        member = choose(self._members())
+        member = choose(self._members(), next((one.member for one in self.listed()), ""))
         self._make_room(member.size)
         # Salt takes arguments that look like numbers for numbers.
         ticket = f"ticket-{secrets.token_hex(16)}"
@@ -140,8 +140,9 @@ class Backups:
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             sending = pool.submit(self.jobs.run, member.name, "managed_k8s_backup.send", ticket, limit=_SEND_LIMIT)
-            self._unpack(place.await_configuration(sending), folder, member.name)
-            return self._archive(place, sending, folder, Record(**_facts(member.name, sending, folder, reason, begun)))
+            return self._archive(
+                place, sending, folder, name=record.name(begun), time=begun, member=member.name, reason=reason
+            )
 
     def _members(self) -> list[Member]:
         names = [name for name in self.jobs.accepted(self.store.cluster) if is_master(name)]
@@ -192,19 +193,25 @@ class Backups:
             raise BackupError(f"{member}: what it sent as its configuration is none: {error}") from None
 
     def _archive(
-        self, place: landing.Landing, sending: concurrent.futures.Future[Any], folder: Path, made: Record
+        self, place: landing.Landing, sending: concurrent.futures.Future[Any], folder: Path, **known: Any
     ) -> Record:
-        seal = Seal()
-        with self.repository.writing(made.name, made.comment(), landing.DATABASE, folder) as pipe:
+        """Archive what comes while it comes; known: of the record what is known before."""
+        seal, name, member = Seal(), known["name"], known["member"]
+        with self.repository.writing(name, landing.DATABASE, folder, landing.CONTENT) as archive:
             for piece in place.pieces(sending):
                 seal.update(piece)
-                pipe.write(piece)
-            if not seal.is_whole or (seal.sha256, seal.size) != (made.sha256, made.size):
+                archive.write(piece)
+            self._unpack(place.configuration, folder, member)
+            facts = _facts(member, folder)
+            taken = facts.pop("seal")
+            if not seal.is_whole or (seal.end, seal.size) != (taken, facts["size"]):
                 raise BackupError(
-                    f"{made.member}: the snapshot that arrived ({seal.size} bytes, SHA-256 {seal.sha256}) "
-                    f"is not the one that was taken ({made.size} bytes, {made.sha256}), "
+                    f"{member}: the snapshot that arrived ({seal.size} bytes, ending with {seal.end}) "
+                    f"is not the one that was taken ({facts['size']} bytes, {taken}), "
                     "or its end is not etcd's digest of it"
                 )
+            made = Record(**known, **facts, sha256=seal.sha256)
+            archive.comment = made.comment()
         return made
 
     # Letting go
@@ -291,18 +298,12 @@ def _existing(path: Path) -> Path | None:
     return next((one for one in (path, *path.parents) if one.is_dir()), None)
 
 
-def _facts(
-    member: str, sending: concurrent.futures.Future[Any], folder: Path, reason: str, begun: float
-) -> dict[str, Any]:
-    """Return what a record holds, from the manifest that came with the configuration."""
+def _facts(member: str, folder: Path) -> dict[str, Any]:
+    """Return what the manifest that came with the configuration says. Raises BackupError."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        told = {key: manifest[key] for key in ("kubernetes", "etcd", "cluster_id", "sha256", "canary")}
+        told = {key: manifest[key] for key in ("kubernetes", "etcd", "cluster_id", "seal", "canary")}
         numbers = {key: int(manifest[key]) for key in ("revision", "keys", "count", "hash", "size")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        # A sending that failed says more.
-        if sending.done():
-            sending.result()
         raise BackupError(f"{member}: its manifest cannot be read: {error!r}") from None
-    texts = {key: str(value)[:100] for key, value in told.items()}
-    return {"name": record.name(begun), "time": begun, "member": member, "reason": reason, **texts, **numbers}
+    return {key: str(value)[:100] for key, value in told.items()} | numbers

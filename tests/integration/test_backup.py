@@ -268,9 +268,20 @@ def test_a_backup_that_is_killed_leaves_nothing_but_what_the_next_one_removes(ru
 
 
 # In the place of etcdctl: what it saved is damaged before anybody looked at it.
-SPOILING = """#!/bin/sh
-/usr/local/bin/etcdctl.whole "$@" || exit
-case "$*" in *"snapshot save"*) for file; do :; done; {spoil};; esac
+SPOILING = """#!/bin/sh -e
+case "$*" in
+  *"snapshot save"*) for target; do :; done; file=$target.damaged;;
+  *) exec /usr/local/bin/etcdctl.whole "$@";;
+esac
+n=$#
+for word; do
+  shift
+  n=$((n - 1))
+  [ $n = 0 ] || set -- "$@" "$word"
+done
+/usr/local/bin/etcdctl.whole "$@" "$file"
+{spoil}
+mv "$file" "$target"
 """
 FLIP = 'printf xxxxxxxx | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none'
 

@@ -98,8 +98,10 @@ def put(repository, snapshot, known, tmp_path, without=()):
         if name not in without:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(name)
-    with repository.writing(known.name, known.comment(), "etcd.db", folder) as pipe:
-        pipe.write(snapshot if isinstance(snapshot, bytes) else snapshot.read_bytes())
+    content = sorted(path.name for path in folder.iterdir())
+    with repository.writing(known.name, "etcd.db", folder, content) as archive:
+        archive.write(snapshot if isinstance(snapshot, bytes) else snapshot.read_bytes())
+        archive.comment = known.comment()
 
 
 def tried(repository, known, programs, tmp_path):

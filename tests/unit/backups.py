@@ -71,11 +71,8 @@ class Master:
         folder = landing.Landing(self.opts, minion, ticket).folder
         manifest = {
             "kubernetes": "1.36.3", "etcd": "3.6.8", "cluster_id": "cafe", "revision": self.revision, "keys": 9,
-            "count": 5, "hash": 1, "size": len(self.content), "canary": ticket,
-            "sha256": hashlib.sha256(self.content).hexdigest(),
+            "count": 5, "hash": 1, "size": len(self.content), "canary": ticket, "seal": self.content[-32:].hex(),
         }  # fmt: skip
-        files = {"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k"}
-        (folder / landing.CONFIGURATION).write_bytes(packed(files))
         arriving = self.spoil(self.content)
         half = len(arriving) // 2
         with (folder / landing.DATABASE).open("ab") as file:
@@ -85,6 +82,8 @@ class Master:
             if self.broken:
                 raise self.broken
             file.write(arriving[half:])
+        files = {"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k", "managed-k8s/kubeadm.yaml": "k"}
+        (folder / landing.CONFIGURATION).write_bytes(packed(files))
         return manifest
 
 

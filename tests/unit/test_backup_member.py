@@ -30,6 +30,18 @@ def test_is_healthy_and_not_the_leader_if_there_is_a_choice(members):
         assert chosen.revision == max(member.revision for member in healthy if not member.leader)
 
 
+@given(MEMBERS, st.sampled_from([f"demo-master-{n}" for n in range(1, 6)]))
+def test_the_one_of_the_last_backup_is_preferred_to_those_that_are_as_good(members, before):
+    healthy = {member.name: member for member in members if not member.problem}
+    if before in healthy and not healthy[before].leader:
+        assert choose(members, before).name == before
+
+
+def test_one_that_is_far_behind_is_not_chosen_because_it_was_before():
+    members = [Member("demo-master-1", revision=10), Member("demo-master-2", revision=2000)]
+    assert choose(members, "demo-master-1").name == "demo-master-2"
+
+
 def test_says_of_each_why_not():
     with pytest.raises(NoMemberError, match=r"demo-master-1: ill; demo-master-2: silent"):
         choose([Member("demo-master-2", problem="silent"), Member("demo-master-1", problem="ill")])

@@ -37,8 +37,9 @@ def folder(tmp_path):
 
 
 def write(repository, name, folder, content=b"database", comment='{"revision": 1}'):
-    with repository.writing(name, comment, "etcd.db", folder) as pipe:
-        pipe.write(content)
+    with repository.writing(name, "etcd.db", folder, ["ca.key"]) as archive:
+        archive.write(content)
+        archive.comment = comment
 
 
 def locked(repository):
@@ -92,12 +93,12 @@ def test_nothing_in_it_is_readable_without_the_passphrase(repository, folder, va
 def test_an_interrupted_archive_is_none(repository, folder):
     repository.archives()
 
-    def torn(pipe):
-        pipe.write(b"x" * 5_000_000)
+    def torn(archive):
+        archive.write(b"x" * 5_000_000)
         raise RuntimeError("torn")
 
-    with pytest.raises(RuntimeError, match="torn"), repository.writing("one", "{}", "etcd.db", folder) as pipe:
-        torn(pipe)
+    with pytest.raises(RuntimeError, match="torn"), repository.writing("one", "etcd.db", folder, ["ca.key"]) as archive:
+        torn(archive)
     assert names(repository) == []
     # The one that was killed holds no lock.
     write(repository, "two", folder)
@@ -106,7 +107,7 @@ def test_an_interrupted_archive_is_none(repository, folder):
 
 def test_a_file_that_cannot_be_read_makes_no_archive(repository, folder):
     repository.archives()
-    with pytest.raises(BorgError), repository.writing("one", "{}", "etcd.db", folder):
+    with pytest.raises(BorgError), repository.writing("one", "etcd.db", folder, ["ca.key"]):
         # Borg only warns of it.
         (folder / "ca.key").unlink()
     assert "one" not in names(repository)
@@ -151,11 +152,12 @@ def test_another_one_at_its_place_is_not_taken_for_it(repository, folder, vault)
 def test_a_full_disk_is_said_to_be_and_leaves_no_archive(tmp_path, vault, folder):
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800m", "tmpfs", mount], check=True)
     try:
         repository = Repository(str(mount / "repository"), vault, lock_wait=1)
         repository.archives()
         write(repository, "small", folder)
+        subprocess.run(["mount", "-o", "remount,size=3m", mount], check=True)
         with pytest.raises(BorgError, match="disk is full") as caught:
             write(repository, "large", folder, os.urandom(8_000_000))
         assert caught.value.kind == "Full"

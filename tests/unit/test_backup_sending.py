@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,8 +15,8 @@ PIECE = 100
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch) -> Any:
-    """The module, on a node without etcd: its snapshot is three pieces of the ticket."""
+def loaded(tmp_path, monkeypatch) -> Any:
+    """The module."""
     specification = importlib.util.spec_from_file_location("sending", FILE)
     assert specification
     assert specification.loader
@@ -25,10 +26,36 @@ def module(tmp_path, monkeypatch) -> Any:
     monkeypatch.setattr(made, "_WORK", tmp_path / "backup")
     monkeypatch.setattr(made, "_PIECE", PIECE)
     monkeypatch.setattr(made, "_CONFIGURATION", {})
-    monkeypatch.setattr(
-        made, "_snapshot", lambda file, ticket: (file.write_text(ticket[-1] * 3 * PIECE), {"canary": ticket})[1]
-    )
     return made
+
+
+@pytest.fixture
+def module(loaded, monkeypatch) -> Any:
+    """The module, on a node whose etcd's snapshot is two and a half pieces of the ticket, written half by half."""
+    monkeypatch.setattr(loaded, "member", lambda: {"version": "3.6.8", "cluster_id": "cafe"})
+    monkeypatch.setattr(loaded, "_kubernetes", lambda: "1.36.3")
+    monkeypatch.setattr(loaded, "_run", lambda *words: '{"revision": 7, "totalKey": 9, "hash": 1}')
+    monkeypatch.setattr(loaded, "_asked", lambda *words: {"count": 5})
+    monkeypatch.setattr(loaded, "_etcdctl", etcdctl)
+    return loaded
+
+
+def snapshot(ticket):
+    """Return what etcd of the fixture above gives for a ticket."""
+    return ticket[-1].encode() * (5 * PIECE // 2)
+
+
+def etcdctl(*words):
+    """Save as etcdctl does: under another name until it is whole."""
+    if words[:2] == ("snapshot", "save"):
+        file = Path(words[2])
+        part = file.with_name("etcd.db.part")
+        with part.open("wb", buffering=0) as target:
+            content = snapshot(file.parent.name)
+            for start in range(0, len(content), PIECE // 2):
+                target.write(content[start : start + PIECE // 2])
+                time.sleep(0.01)
+        part.rename(file)
 
 
 @pytest.fixture
@@ -53,8 +80,23 @@ def arrived(module: ModuleType, monkeypatch):
 
 
 def test_all_of_it_is_sent_and_nothing_stays(module, arrived):
-    assert module.send("ticket-a") == {"canary": "ticket-a"}
-    assert arrived["ticket-a"] == b"a" * 3 * PIECE
+    assert module.send("ticket-a") == {
+        "kubernetes": "1.36.3", "etcd": "3.6.8", "cluster_id": "cafe", "canary": "ticket-a", "revision": 7, "keys": 9,
+        "count": 5, "hash": 1, "size": 5 * PIECE // 2, "seal": (b"a" * 32).hex(),
+    }  # fmt: skip
+    assert arrived["ticket-a"] == snapshot("ticket-a")
+    assert not module._WORK.exists()
+
+
+def test_what_etcd_refuses_is_said_and_nothing_stays(module, arrived, monkeypatch):
+    def refuse(*words):
+        if words[:2] == ("snapshot", "save"):
+            raise CommandExecutionError("etcdctl: too many requests")
+
+    monkeypatch.setattr(module, "_etcdctl", refuse)
+    with pytest.raises(CommandExecutionError, match="too many requests"):
+        module.send("ticket-a")
+    assert "ticket-a" not in arrived
     assert not module._WORK.exists()
 
 
@@ -63,7 +105,7 @@ def test_one_that_nobody_waits_for_ends_when_the_next_one_begins_and_does_not_ha
     with pytest.raises(CommandExecutionError, match="another backup began"):
         module.send("ticket-a")
     assert arrived["ticket-a"] == b"a" * PIECE
-    assert arrived["ticket-b"] == b"b" * 3 * PIECE
+    assert arrived["ticket-b"] == snapshot("ticket-b")
 
 
 def test_what_a_killed_one_left_is_removed(module, arrived):
@@ -74,22 +116,22 @@ def test_what_a_killed_one_left_is_removed(module, arrived):
     assert not module._WORK.exists()
 
 
-def test_a_member_whose_disk_has_no_room_says_so_before_it_is_chosen(module, monkeypatch):
+def test_a_member_whose_disk_has_no_room_says_so_before_it_is_chosen(loaded, monkeypatch):
     header = {"member_id": 1, "revision": 7, "cluster_id": 255}
     status = {"leader": 2, "header": header, "dbSize": 500 << 20, "version": "3.6.8"}
-    monkeypatch.setattr(module, "_etcdctl", lambda *words: "")
-    monkeypatch.setattr(module, "_asked", lambda *words: {"Status": status})
-    free = (500 << 20) + module._RESERVE
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    assert module.member()["size"] == 500 << 20
+    monkeypatch.setattr(loaded, "_etcdctl", lambda *words: "")
+    monkeypatch.setattr(loaded, "_asked", lambda *words: {"Status": status})
+    free = (500 << 20) + loaded._RESERVE
+    monkeypatch.setattr(loaded.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert loaded.member()["size"] == 500 << 20
     free -= 1
     with pytest.raises(CommandExecutionError, match="no room for a snapshot of 500 MB"):
-        module.member()
+        loaded.member()
 
 
-def test_the_version_of_kubernetes_is_the_one_that_runs(module, tmp_path, monkeypatch):
+def test_the_version_of_kubernetes_is_the_one_that_runs(loaded, tmp_path, monkeypatch):
     """The pillar in the minion's memory is of before the upgrade."""
     manifest = tmp_path / "kube-apiserver.yaml"
     manifest.write_text("spec: {containers: [{image: 'registry.k8s.io/kube-apiserver:v1.37.2'}]}")
-    monkeypatch.setattr(module, "_API_SERVER", manifest)
-    assert module._kubernetes() == "1.37.2"
+    monkeypatch.setattr(loaded, "_API_SERVER", manifest)
+    assert loaded._kubernetes() == "1.37.2"

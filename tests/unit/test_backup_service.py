@@ -262,13 +262,14 @@ def later(monkeypatch):
 def test_a_repository_whose_disk_fills_up_meanwhile_has_no_half_backup(made, master, tmp_path, monkeypatch):
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800m", "tmpfs", mount], check=True)
     # As if somebody else took the room that there was.
     monkeypatch.setattr(service, "_RESERVE", -(1 << 40))
     try:
         made.repository = Repository(str(mount / "repository"), made.vault, lock_wait=1)
         made.take("schedule")
         later(monkeypatch)
+        subprocess.run(["mount", "-o", "remount,size=3m", mount], check=True)
         master.content = helpers.snapshot(8_000_000)
         with pytest.raises(BorgError, match="disk is full"):
             made.take("schedule")

@@ -29,6 +29,8 @@ _ADVICE = {
     "PassphraseWrong": "the repository was made with another passphrase than that in {passphrase}",
     "Repository.InvalidRepository": "backup.repository must lead to a borg repository or to where one can be made",
 }
+# Borg itself waits without end for a machine that says nothing any more.
+_SSH = "ssh -o ServerAliveInterval=30 -o ServerAliveCountMax=4"
 _FULL = ("No space left on device", "Insufficient free space")
 
 
@@ -189,13 +191,17 @@ class Repository:
         # Borg has a Python of its own.
         foreign = ("BORG_PASS", "BORG_REPO", "BORG_BASE_DIR", "PYTHON")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return kept | {
-            "BORG_BASE_DIR": str(self.vault.path("borg")),
-            "BORG_PASSPHRASE_FD": str(handle),
-            # Which repository it is, is checked above; the Salt master's state may have moved.
-            "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
-            "LC_ALL": "C.UTF-8",
-        }
+        return (
+            {"BORG_RSH": _SSH}
+            | kept
+            | {
+                "BORG_BASE_DIR": str(self.vault.path("borg")),
+                "BORG_PASSPHRASE_FD": str(handle),
+                # Which repository it is, is checked above; the Salt master's state may have moved.
+                "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
+                "LC_ALL": "C.UTF-8",
+            }
+        )
 
     def _error(self, log: str) -> BorgError:
         """Return what borg said in its log: lines of JSON, or words."""

@@ -169,6 +169,24 @@ def test_a_full_disk_is_said_to_be_and_leaves_no_archive(tmp_path, vault, folder
         subprocess.run(["umount", mount], check=True)
 
 
+def test_a_repository_on_another_machine_is_reached_by_ssh(tmp_path, vault, folder, monkeypatch):
+    """The way there is a program that runs what ssh would have the other machine run: borg's server."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/asked\nshift\nexec "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("BORG_RSH", str(ssh))
+    repository = Repository(f"ssh://backup.example{tmp_path}/elsewhere", vault, lock_wait=1)
+    repository.archives()
+    write(repository, "one", folder)
+    assert names(repository) == ["one"]
+    assert (tmp_path / "elsewhere" / "config").is_file()
+    assert set((tmp_path / "asked").read_text().split()) == {"backup.example"}
+    with repository._passphrase() as handle:
+        assert repository._environment(handle)["BORG_RSH"] == str(ssh)
+        monkeypatch.delenv("BORG_RSH")
+        assert "ServerAliveInterval" in repository._environment(handle)["BORG_RSH"]
+
+
 POLICY = {"last": 4, "hourly": 5, "daily": 4, "weekly": 3, "monthly": 2}
 
 

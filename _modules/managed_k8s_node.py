@@ -246,8 +246,9 @@ _VITAL = {
 # Where etcd says of itself how it is. It listens for clients before it has opened its data, so one that ends at that,
 # again and again, seems to be there at times (embed/etcd.go, StartEtcd; kubeadm's app/phases/etcd/local.go).
 _ETCD_HEALTH = 2381
-# Less of a disk than this share, and nothing can be written any more in a moment.
-_FREE = 0.01
+# Half of what a kubelet defends by removing pods and images (nodefs.available, 10 %): it has tried what it can. Waiting
+# for a disk without a byte would be in vain, as what it removes leaves some free each time.
+_FREE = 0.05
 
 
 def ailments():

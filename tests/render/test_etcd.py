@@ -1,6 +1,7 @@
 """What a master says of etcd's members, from what etcdctl prints."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -74,6 +75,17 @@ def test_a_master_stops_serving_and_begins_again(node, tmp_path, monkeypatch):
     assert node.stop_control_plane() == {"changed": []}
     assert len(node.start_control_plane()["changed"]) == 3
     assert len(list(manifests.iterdir())) == 4
+
+
+@pytest.mark.parametrize(("free", "found"), [(6, []), (4, ["disk"])])
+def test_a_disk_ails_before_it_is_full(node, tmp_path, monkeypatch, free, found):
+    monkeypatch.setattr(node, "_MANAGED", tmp_path)
+    monkeypatch.setattr(node, "_INITIALISED", tmp_path / "initialised")
+    (tmp_path / "initialised").touch()
+    monkeypatch.setattr(node, "_dead", lambda services: [])
+    monkeypatch.setattr(node, "_listens", lambda port: True)
+    monkeypatch.setattr(node.shutil, "disk_usage", lambda folder: SimpleNamespace(total=100, free=free))
+    assert node.ailments() == found
 
 
 def test_an_etcd_that_cannot_open_its_data_ails_though_it_takes_connections_at_times(node, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -31,13 +32,15 @@ _CONFIGURATION = {
     "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
     "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
 }
-# Where the Salt master expects it: managed_k8s/backup/landing.py.
+# Where the Salt master expects it, and pieces of the database as large as here: managed_k8s/backup/landing.py.
 _FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
 # managed_k8s/backup/drill.py looks for it.
 _CANARY = "managed-k8s/canary"
 _LIMIT = 1800
 # Bytes that a message to the Salt master carries, and that stay free on the disk.
 _PIECE, _RESERVE = 4 << 20, 256 << 20
+# Messages under way at once: while the Salt master opens one, the next is sealed here.
+_LANES = 2
 # Seconds between looks at a snapshot that grows; bytes of the digest at its end.
 _LOOK, _SEAL = 0.02, 32
 
@@ -79,8 +82,7 @@ def send(ticket):
         manifest = _snapshot(folder / _DATABASE, ticket)
         archive = folder / _ARCHIVE
         _pack(archive, manifest)
-        with archive.open("rb") as source:
-            _push(archive, ticket, iter(lambda: source.read(_PIECE), b""))
+        _push(archive, ticket)
         return manifest
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,7 +101,7 @@ def _snapshot(file, ticket):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         saved = pool.submit(_etcdctl, "snapshot", "save", str(file))
         checked = pool.submit(_checked, file, saved)
-        _push(file, ticket, _growing(file, saved))
+        _push_pieces(file, ticket, _growing(file, saved))
         return {
             "kubernetes": _kubernetes(),
             "etcd": about["version"],
@@ -174,26 +176,51 @@ def _pack(archive, manifest):
         tar.addfile(entry, io.BytesIO(text))
 
 
-def _push(file, ticket, pieces):
+def _push(file, ticket):
     """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
-    sent = 0
-    with salt.channel.client.ReqChannel.factory(dict(__opts__)) as channel:
-        for piece in pieces:
-            if not file.parent.exists():
-                raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
-            load = {
-                "cmd": "_file_recv",
-                "id": __opts__["id"],
-                "path": [_FOLDER, ticket, file.name],
-                "loc": sent,
-                "data": piece,
-            }
-            sent += len(piece)
-            if not channel.send(load):
-                raise CommandExecutionError(
-                    f"the Salt master does not take {file.name}: it needs file_recv: True and a file_recv_max_size of "
-                    f"more than {sent >> 20}, as in master.d/managed-k8s.conf"
-                )
+    with _channel(__opts__) as channel, file.open("rb") as source:
+        while piece := source.read(_PIECE):
+            _send(channel, __opts__["id"], [ticket, file.name], piece, source.tell() - len(piece))
+
+
+def _push_pieces(file, ticket, pieces):
+    """Send the pieces of a file that grows, each as a file of its own: several are under way at once."""
+    opts, numbered, turn, failed = dict(__opts__), enumerate(pieces), threading.Lock(), threading.Event()
+
+    def lane():
+        with _channel(opts) as channel:
+            while not failed.is_set():
+                with turn:
+                    number, piece = next(numbered, (0, b""))
+                if not piece:
+                    return
+                if not file.parent.exists():
+                    raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
+                _send(channel, opts["id"], [ticket, file.name, f"{number:06d}"], piece)
+
+    def guarded():
+        try:
+            lane()
+        except BaseException:
+            failed.set()
+            raise
+
+    with concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
+        for done in [pool.submit(guarded) for _ in range(_LANES)]:
+            done.result()
+
+
+def _channel(opts):
+    return salt.channel.client.ReqChannel.factory(dict(opts))
+
+
+def _send(channel, minion, path, piece, begin=0):
+    load = {"cmd": "_file_recv", "id": minion, "path": [_FOLDER, *path], "loc": begin, "data": piece}
+    if not channel.send(load):
+        raise CommandExecutionError(
+            f"the Salt master does not take {'/'.join(path[1:])}: it needs file_recv: True, as in "
+            f"master.d/managed-k8s.conf, and a file_recv_max_size of more than {(begin + len(piece)) >> 20}"
+        )
 
 
 def _asked(*words):

@@ -16,10 +16,10 @@ from managed_k8s import naming
 
 # Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
 FOLDER = "managed-k8s-backup"
-CONFIGURATION, DATABASE = "configuration.tar", "etcd.db"
+# The database is a folder of its pieces, all but the last of this length, called by their number.
+CONFIGURATION, DATABASE, PIECE = "configuration.tar", "etcd.db", 4 << 20
 # What the first of them holds.
 CONTENT = ("kubernetes", "managed-k8s", "manifest.json")
-_BLOCK = 1 << 20
 _LOOK = 0.02
 
 
@@ -38,12 +38,10 @@ class Landing:
         self.folder = _sent(opts, minion) / FOLDER / ticket
 
     def __enter__(self) -> Landing:
-        self.folder.mkdir(parents=True, mode=0o700)
-        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+        (self.folder / DATABASE).mkdir(parents=True)
+        # The Salt master makes files readable for all who get there.
+        for folder in (self.folder / DATABASE, self.folder, self.folder.parent, self.folder.parent.parent):
             folder.chmod(0o700)
-        for name in (CONFIGURATION, DATABASE):
-            # The Salt master would make it readable for all; it keeps the mode of one that is there.
-            (self.folder / name).touch(mode=0o600)
         return self
 
     def __exit__(
@@ -58,16 +56,20 @@ class Landing:
         return self.folder / CONFIGURATION
 
     def pieces(self, sending: concurrent.futures.Future[Any]) -> Iterator[bytes]:
-        """Yield the database as it grows, until the sending ended. Raises what ended it, if anything did."""
-        with (self.folder / DATABASE).open("rb") as file:
-            while True:
-                # Asked first: what came before the end is read after it.
-                ended = sending.done()
-                while piece := file.read(_BLOCK):
-                    yield piece
-                if ended:
-                    sending.result()
-                    return
+        """Yield the database as it comes, until the sending ended. Raises what ended it, if anything did."""
+        number = 0
+        while True:
+            # Asked first: what came before the end is seen after it.
+            ended = sending.done()
+            file = self.folder / DATABASE / f"{number:06d}"
+            if file.exists() and (ended or file.stat().st_size == PIECE):
+                yield file.read_bytes()
+                file.unlink()
+                number += 1
+            elif ended:
+                sending.result()
+                return
+            else:
                 time.sleep(_LOOK)
 
 

@@ -74,14 +74,12 @@ class Master:
             "count": 5, "hash": 1, "size": len(self.content), "canary": ticket, "seal": self.content[-32:].hex(),
         }  # fmt: skip
         arriving = self.spoil(self.content)
-        half = len(arriving) // 2
-        with (folder / landing.DATABASE).open("ab") as file:
-            file.write(arriving[:half])
-            file.flush()
+        for start in range(0, len(arriving), landing.PIECE):
+            piece = folder / landing.DATABASE / f"{start // landing.PIECE:06d}"
+            piece.write_bytes(arriving[start : start + landing.PIECE])
             time.sleep(0.05)
             if self.broken:
                 raise self.broken
-            file.write(arriving[half:])
         files = {"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k", "managed-k8s/kubeadm.yaml": "k"}
         (folder / landing.CONFIGURATION).write_bytes(packed(files))
         return manifest

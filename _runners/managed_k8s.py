@@ -567,9 +567,11 @@ def upgrade(cluster=None, version=None, test=False):
 
 
 @_face
-def rollback(cluster=None):
+def rollback(cluster=None, yes=False):
     """
-    Stop an upgrade, and say how to go back to the backup that was taken before it.
+    Stop an upgrade, and restore the backup that was taken before it.
+
+    It says first what it does and what will be lost, and asks. yes: do not ask.
 
     CLI Example: ``salt-run managed_k8s.rollback demo``
     """
@@ -577,11 +579,10 @@ def rollback(cluster=None):
     _print(
         f"The upgrade of {data['cluster']} to {data['from']} does not go on. From before it, of {data['to']}: "
         f"{data['backup']}.",
-        f"Everything that was written in the {data['lost_seconds'] // 60} minutes since then is lost by going back:",
-        f"  {data['next']}",
-        f"To go on with {data['from']} instead: {data['instead']}",
+        f"To go on with {data['from']} instead of going back: {data['instead']}",
     )
-    return data, True
+    restored, ready = _restored(data["cluster"], data["backup"], None, yes)
+    return {**data, **restored}, ready
 
 
 @_face
@@ -611,6 +612,10 @@ def restore(cluster=None, backup=None, target_time=None, yes=False):
 
     CLI Example: ``salt-run managed_k8s.restore demo``
     """
+    return _restored(cluster, backup, target_time, yes)
+
+
+def _restored(cluster, backup, target_time, yes):
     begun = time.monotonic()
     with restoring.alone(__opts__, cluster, lambda words: _print(_escape(words))) as found:
         proposed = restoring.propose(found, backup, target_time)

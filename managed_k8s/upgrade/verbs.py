@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -101,7 +100,7 @@ def _mirror_problems(found: Cluster, version: str) -> list[str]:
 
 
 def rollback(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
-    """Stop an upgrade and name the backup that was taken before it, which a restore brings back.
+    """Stop an upgrade and return the backup that was taken before it, for a restore to bring it back.
 
     Raises VerbError when there was no upgrade, BackupError or BorgError when the backup is not there.
     """
@@ -121,8 +120,6 @@ def rollback(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
         "from": asked["version"],
         "to": asked["before"],
         "backup": kept.name,
-        "lost_seconds": round(time.time() - kept.time),
-        "next": f"salt-run managed_k8s.restore {name} backup={kept.name}",
         "instead": f"salt-run managed_k8s.upgrade {name} version={asked['version']}",
     }
 

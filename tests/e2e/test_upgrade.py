@@ -7,6 +7,7 @@ import time
 import pytest
 import requests
 import yaml
+from kubernetes.client import CoreV1Api, VersionApi
 
 from managed_k8s import observe_kubernetes, wakeups
 from managed_k8s import settings as known
@@ -16,6 +17,9 @@ from tests.e2e.asking import GAP, Asking, is_ready
 from tests.e2e.project import eventually
 
 pytestmark = pytest.mark.timeout(9000)
+
+# A ConfigMap of after the upgrade.
+AFTER = "e2e-after-the-upgrade"
 
 
 def runs(demo):
@@ -99,7 +103,7 @@ def test_every_part_has_the_new_version(demo, target):
         ]  # fmt: skip
         assert demo.ssh(name, "ls /usr/local/lib/managed-k8s/upcoming 2>/dev/null || true") == ""
     for name in demo.names("master"):
-        images = demo.ssh(name, "sudo grep -h image: /etc/kubernetes/manifests/kube-*.yaml").splitlines()
+        images = demo.ssh(name, "sudo sh -c 'grep -h image: /etc/kubernetes/manifests/kube-*.yaml'").splitlines()
         assert {image.rpartition(":v")[2] for image in images} == {target}
 
 
@@ -119,7 +123,30 @@ def test_there_is_no_way_but_the_backup_back(demo, target):
         answer = demo.verb("upgrade", f"version={version}")
         assert answer["retcode"] == 1
         assert words in answer["error"]
-    found = demo.verb("rollback")
-    assert found["retcode"] == 0
-    assert found["to"] == before
-    assert found["backup"] in {one["name"] for one in demo.verb("backups")["backups"]}
+    answer = demo.verb("rollback")
+    assert answer["retcode"] == 1
+    assert "nobody can be asked here" in answer["error"]
+    assert runs(demo) == {target}
+
+
+def test_the_backup_of_before_brings_the_old_version_back(demo, target):
+    before = demo.store.read(versions.WANTED)["before"]
+    core = CoreV1Api(demo.api)
+    core.create_namespaced_config_map("default", {"metadata": {"name": AFTER}})
+    since = time.time()
+    answer = demo.verb("rollback", "yes=True", timeout=2400)
+    print(f"back to {before} after {time.time() - since:.0f} s")
+    assert (answer["retcode"], answer["to"]) == (0, before), answer
+    assert VersionApi(demo.api).get_code().git_version == f"v{before}"
+    assert AFTER not in {item.metadata.name for item in core.list_namespaced_config_map("default").items}
+    versions_of = {name: node["version"] for name, node in observe_kubernetes.nodes(demo.api).items()}
+    assert {versions_of[name] for name in demo.names("master")} == {before}
+
+    # A kubelet is not made older where it is.
+    for name in demo.names("worker"):
+        assert versions_of[name] == target
+        assert demo.checkout.data("replace", name)["retcode"] == 0
+        demo.checkout.run("salt-run", "managed_k8s.wait", demo.name, "timeout=1800", timeout=1900)
+    assert runs(demo) == {before}
+    assert demo.verb("plan")["steps"] == []
+    assert demo.verb("smoke")["ok"]

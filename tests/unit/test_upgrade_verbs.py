@@ -130,7 +130,7 @@ def test_the_way_back_is_named_and_the_upgrade_stops(world):
         verbs.rollback({}, None)
     upgrade()
     data = verbs.rollback({}, None)
-    assert data["next"] == "salt-run managed_k8s.restore demo backup=etcd-1"
+    assert (data["to"], data["backup"]) == (OLD, "etcd-1")
     assert Record(world.store).upgrade()["halted"] is True
 
 

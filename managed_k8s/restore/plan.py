@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from managed_k8s import naming
 from managed_k8s.backup.record import Record
 from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.upgrade import versions
 
 # What all control planes of a cluster share; the rest is made from it. Also in _modules/managed_k8s_restore.py.
 AUTHORITIES = (
@@ -56,11 +57,13 @@ class Situation:
     """What there is.
 
     nodes: every server in cluster.map. servers: name -> Nova's id, of those that are there. left: connected servers.
+    kubelets: node -> version of the kubelet that was seen on it last.
     """
 
     nodes: Sequence[Node]
     servers: Mapping[str, str]
     left: Mapping[str, Left]
+    kubelets: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def masters(self) -> list[str]:
         """Return every master that is in the map, there, or connected; in order."""
@@ -101,7 +104,8 @@ class Plan:
     nothing does. fresh: whether the base has no control plane yet. make: servers to be made before anything else. gone:
     servers that are made at the end. fence: masters that do not answer -> id of their server: they are powered off,
     removed and made anew. certificates: masters whose certificates are made anew. reset: masters that leave what they
-    are in, and join the restored one. kubelets: of which workers are started anew.
+    are in, and join the restored one. kubelets: of which workers are started anew. newer: workers whose kubelet is
+    newer than the backup -> id of their server: they are made anew at the end, as none is made older where it is.
     """
 
     id: str
@@ -115,6 +119,7 @@ class Plan:
     certificates: tuple[str, ...] = ()
     reset: tuple[str, ...] = ()
     kubelets: tuple[str, ...] = ()
+    newer: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Plan:
@@ -146,6 +151,8 @@ class Plan:
         }  # fmt: skip
         if not self._coming():
             words[JOIN] = "converge what has to be; add-ons, smoke test"
+        if self.newer:
+            words[JOIN] += f"; make {_list(self.newer)} anew, whose kubelets are newer, one after the other"
         return {kind: words[kind] for kind in due if due[kind]}
 
     def _coming(self) -> list[str]:
@@ -185,6 +192,7 @@ def make(situation: Situation, record: Record | None, asked: bool, begun: float)
     damaged = () if fresh or base not in damaged else (base,)
     backup = "" if own and not damaged else _name(record, "no master has what is needed")
     missing = situation.missing()
+    workers = [name for name in situation.connected(WORKER) if situation.left[name].is_member]
     others = [name for name in situation.masters() if name != base]
     unmade = base not in situation.left or not situation.connected(GATEWAY)
     return Plan(
@@ -198,8 +206,15 @@ def make(situation: Situation, record: Record | None, asked: bool, begun: float)
         fence={name: situation.servers[name] for name in others if _is_silent(situation, name)},
         certificates=damaged,
         reset=tuple(name for name in others if name in situation.left and situation.left[name].kubeadm != "none"),
-        kubelets=() if own else tuple(name for name in situation.connected(WORKER) if situation.left[name].is_member),
+        kubelets=() if own else tuple(workers),
+        newer={} if own or record is None else _newer(situation, record, workers),
     )
+
+
+def _newer(situation: Situation, record: Record, workers: Iterable[str]) -> dict[str, str]:
+    seen = situation.kubelets
+    found = (name for name in workers if name in seen and versions.is_older(record.kubernetes, seen[name]))
+    return {name: situation.servers[name] for name in found}
 
 
 def _is_silent(situation: Situation, name: str) -> bool:
@@ -258,8 +273,8 @@ def losses(plan: Plan, record: Record | None, revision: int | None, now: float) 
         else:
             text += f": {revision - record.revision} revisions, {record.revision} to {revision}"
         found.append(text)
-    if plan.fence:
-        found.append(f"the servers {_list(plan.fence)} with what is on their disks")
+    if away := [*plan.fence, *plan.newer]:
+        found.append(f"the servers {_list(away)} with what is on their disks")
     return found
 
 

@@ -75,7 +75,8 @@ class Restore:
             said = "; ".join(f"{name}: {str(answer.value)[-300:]}" for name, answer in sorted(broken.items()))
             raise RestoreError(f"servers cannot say what they are: {said}")
         left = {name: _left(answer.value) for name, answer in answers.items()}
-        return Situation(self.cluster.nodes, {name: str(server["id"]) for name, server in servers.items()}, left)
+        ids = {name: str(server["id"]) for name, server in servers.items()}
+        return Situation(self.cluster.nodes, ids, left, (self.store.read(versions.SEEN) or {}).get("nodes", {}))
 
     def _ask(self, names: Collection[str], running: Collection[str]) -> dict[str, Answer]:
         question = f"{_MODULE}.inspect"
@@ -296,6 +297,8 @@ class Restore:
         begun = time.monotonic()
         self.say(plan.steps()[planning.JOIN])
         self.intent.ask(plan.gone)
+        # A server that was made since then has another id, and stays.
+        self.intent.condemn(plan.newer, f"its kubelet is newer than {plan.backup}")
         # What failed meanwhile failed for want of a control plane.
         self.store.remove("attempts.json")
         if plan.base:

@@ -108,6 +108,21 @@ def test_going_back_stops_everybody_first():
     assert "200 revisions, 700 to 900" in lost
 
 
+def test_workers_whose_kubelets_are_newer_than_the_backup_are_made_anew():
+    """As a node is never made older, and a kubelet may not be newer than its API server."""
+    seen = {"demo-master-2": "1.37.2", "demo-worker-1": "1.37.2", "demo-worker-2": "1.36.3"}
+    found = dataclasses.replace(situation(dict.fromkeys(MASTERS, WELL)), kubelets=seen)
+    plan = planning.make(found, RECORD, True, NOW)
+    assert plan.newer == {"demo-worker-1": "id-demo-worker-1"}
+    assert "demo-worker-1" in plan.kubelets
+    assert "make demo-worker-1 anew" in plan.steps()[planning.JOIN]
+    assert "the servers demo-worker-1 with what is on their disks" in planning.losses(plan, RECORD, 900, NOW)
+    # Of a survivor's own data nothing is older than it was.
+    assert not planning.make(
+        dataclasses.replace(found, left=situation({MASTERS[0]: ALONE}).left), None, False, NOW
+    ).newer
+
+
 def test_damaged_certificates_cost_nothing():
     broken = Left("joined", database=True, quorum=False, certificates=("ca.key is missing or empty",))
     found = situation({"demo-master-1": WELL, "demo-master-2": broken, "demo-master-3": WELL})

@@ -39,8 +39,9 @@ _LOCK = Path("/run/managed-k8s-restore.lock")
 _RESERVE = 256 << 20
 _LIMIT = 900
 # Revisions go on far beyond any that a client may know, and all before is compacted: whoever watches has to list anew
-# (etcd, Disaster recovery: Restoring with revision bump).
-_BUMP = 1_000_000_000
+# (etcd, Disaster recovery: Restoring with revision bump). By the time, so that the same backup restored again goes on
+# beyond what was written after the first restore, too: etcd writes fewer revisions a second than this.
+_REVISIONS = 10_000
 # Ends at once. An API server whose etcd is gone would take its whole grace of half a minute.
 _ENDING = {
     "etcd": signal.SIGTERM,
@@ -378,7 +379,7 @@ def _build(database, name, peer, *more):
     _run(
         _ETCDUTL, "snapshot", "restore", str(database), "--data-dir", str(_ETCD), "--name", name,
         "--initial-cluster", f"{name}={peer}", "--initial-advertise-peer-urls", peer,
-        "--bump-revision", str(_BUMP), "--mark-compacted", *more,
+        "--bump-revision", str(int(time.time() * _REVISIONS)), "--mark-compacted", *more,
     )  # fmt: skip
     _ETCD.chmod(0o700)
 

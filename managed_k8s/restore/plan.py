@@ -27,6 +27,10 @@ MAKE, FETCH, FENCE, CERTIFICATES, STOP, DATABASE, CLEAN, RESET, RESTART, JOIN = 
 )  # fmt: skip
 
 
+# Revisions that nobody writes between two backups; a restore adds more (_modules/managed_k8s_restore.py).
+_BUMP = 1_000_000_000
+
+
 class RestoreError(RuntimeError):
     """A cluster cannot be brought back, or need not be; the message says why and what to do."""
 
@@ -270,8 +274,10 @@ def losses(plan: Plan, record: Record | None, revision: int | None, now: float) 
         text = f"everything since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(record.time))}, {ago} ago"
         if revision is None:
             text += f" (revision {record.revision}; nobody knows how many came after it)"
-        else:
+        elif revision - record.revision < _BUMP:
             text += f": {revision - record.revision} revisions, {record.revision} to {revision}"
+        else:
+            text += f" (revision {record.revision} of before another restore, now {revision})"
         found.append(text)
     if away := [*plan.fence, *plan.newer]:
         found.append(f"the servers {_list(away)} with what is on their disks")

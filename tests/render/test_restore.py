@@ -4,6 +4,7 @@ import base64
 import datetime
 import json
 import stat
+import time
 
 import pytest
 from cryptography import x509
@@ -184,6 +185,7 @@ def running(master):
 def test_the_database_is_restored_while_nothing_runs_and_what_was_there_is_kept(master):
     sent(master)
     running(master)
+    begun_at = time.time()
     master.restore(ID, "id-1")
     programs = [words[0].rpartition("/")[2] + " " + words[1] for words in master.ran]
     begun = ["systemctl stop", "etcdutl snapshot", "etcdutl snapshot", "systemctl start"]
@@ -192,6 +194,8 @@ def test_the_database_is_restored_while_nothing_runs_and_what_was_there_is_kept(
     assert restored[restored.index("--name") :][:2] == ("--name", "demo-master-1")
     assert "demo-master-1=https://10.30.0.21:2380" in restored
     assert "--mark-compacted" in restored
+    # A later restore goes on beyond whatever was written after an earlier one.
+    assert int(restored[restored.index("--bump-revision") + 1]) >= int(begun_at * 10_000)
     assert "--skip-hash-check" not in restored
     assert (master._folder(ID) / "etcd/member/snap/db").read_bytes() == b"own"
     assert sorted(path.name for path in master._MANIFESTS.iterdir()) == ["etcd.yaml", "kube-apiserver.yaml"]

@@ -106,6 +106,8 @@ def test_going_back_stops_everybody_first():
     assert kinds == [*order, planning.JOIN]
     (lost,) = planning.losses(plan, RECORD, 900, NOW)
     assert "200 revisions, 700 to 900" in lost
+    (lost,) = planning.losses(plan, RECORD, 18_000_000_000_000, NOW)
+    assert "revision 700 of before another restore" in lost
 
 
 def test_workers_whose_kubelets_are_newer_than_the_backup_are_made_anew():

@@ -36,6 +36,8 @@ _ETCD = Path("/var/lib/etcd")
 _KUBEADM, _ETCDCTL, _ETCDUTL = (f"/usr/local/bin/{name}" for name in ("kubeadm", "etcdctl", "etcdutl"))
 _ENDPOINT = "https://127.0.0.1:2379"
 _LOCK = Path("/run/managed-k8s-restore.lock")
+# Addresses that pods have; and which range this node has, which flannel's plugin reads.
+_CNI, _FLANNEL = Path("/var/lib/cni"), Path("/run/flannel/subnet.env")
 _RESERVE = 256 << 20
 _LIMIT = 900
 # Revisions go on far beyond any that a client may know, and all before is compacted: whoever watches has to list anew
@@ -360,7 +362,9 @@ def _drop_network():
     for link in ("cni0", "flannel.1"):
         with contextlib.suppress(CommandExecutionError):
             _run("ip", "link", "delete", link)
-    shutil.rmtree("/var/lib/cni", ignore_errors=True)
+    shutil.rmtree(_CNI, ignore_errors=True)
+    # A pod that starts before flannel does would bring the old range back by it.
+    _FLANNEL.unlink(missing_ok=True)
 
 
 def _argument(manifest, name):

@@ -63,7 +63,8 @@ def master(tmp_path, monkeypatch):
     for name, path in {
         "_ROOT": tmp_path / "restore", "_ASIDE": tmp_path / "restore" / "manifests", "_KUBERNETES": kubernetes,
         "_PKI": kubernetes / "pki", "_MANIFESTS": kubernetes / "manifests", "_MANAGED": tmp_path / "managed-k8s",
-        "_ETCD": tmp_path / "etcd", "_LOCK": tmp_path / "lock",
+        "_ETCD": tmp_path / "etcd", "_LOCK": tmp_path / "lock", "_CNI": tmp_path / "cni",
+        "_FLANNEL": tmp_path / "subnet.env",
     }.items():  # fmt: skip
         monkeypatch.setattr(found, name, path)
     found._MANIFESTS.mkdir(parents=True)
@@ -92,7 +93,6 @@ def master(tmp_path, monkeypatch):
         return ""
 
     monkeypatch.setattr(found, "_etcdctl", etcdctl)
-    monkeypatch.setattr(found, "_drop_network", lambda: None)
     return found
 
 
@@ -166,6 +166,17 @@ def test_what_came_is_checked_before_anything_is_changed(master):
     with pytest.raises(CommandExecutionError, match=r"lacks ca\.key"):
         master.check(ID)
     assert not [words for words in master.ran if "systemctl" in words]
+
+
+def test_a_server_that_joins_anew_knows_no_range_of_pods_any_more(master, monkeypatch):
+    (master._CNI / "networks").mkdir(parents=True)
+    master._FLANNEL.write_text("FLANNEL_SUBNET=10.244.6.1/24")
+    monkeypatch.setattr(master, "__salt__", {"managed_k8s_node.reset": lambda: True}, raising=False)
+    monkeypatch.setattr(master, "_stand_down", lambda restore_id: None)
+    assert master.reset(ID)
+    assert not master._CNI.exists()
+    assert not master._FLANNEL.exists()
+    assert [words[-1] for words in master.ran] == ["cni0", "flannel.1"]
 
 
 def test_only_a_restores_own_name_is_a_folder(master):

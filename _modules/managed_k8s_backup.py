@@ -152,7 +152,6 @@ def _growing(file, saved):
             if len(piece) == _PIECE or (piece and ended):
                 yield piece
             elif ended:
-                saved.result()
                 return
             else:
                 source.seek(-len(piece), io.SEEK_CUR)
@@ -178,9 +177,10 @@ def _pack(archive, manifest):
 
 def _push(file, ticket):
     """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
-    with _channel(__opts__) as channel, file.open("rb") as source:
+    opts = dict(__opts__)
+    with _channel(opts) as channel, file.open("rb") as source:
         while piece := source.read(_PIECE):
-            _send(channel, __opts__["id"], [ticket, file.name], piece, source.tell() - len(piece))
+            _send(channel, opts["id"], file, [ticket, file.name], piece, source.tell() - len(piece))
 
 
 def _push_pieces(file, ticket, pieces):
@@ -194,9 +194,7 @@ def _push_pieces(file, ticket, pieces):
                     number, piece = next(numbered, (0, b""))
                 if not piece:
                     return
-                if not file.parent.exists():
-                    raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
-                _send(channel, opts["id"], [ticket, file.name, f"{number:06d}"], piece)
+                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], piece)
 
     def guarded():
         try:
@@ -211,10 +209,13 @@ def _push_pieces(file, ticket, pieces):
 
 
 def _channel(opts):
-    return salt.channel.client.ReqChannel.factory(dict(opts))
+    return salt.channel.client.ReqChannel.factory(opts)
 
 
-def _send(channel, minion, path, piece, begin=0):
+def _send(channel, minion, file, path, piece, begin=0):
+    """Send a piece of a file to a path below the backups' folder, where it begins at a byte."""
+    if not file.parent.exists():
+        raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
     load = {"cmd": "_file_recv", "id": minion, "path": [_FOLDER, *path], "loc": begin, "data": piece}
     if not channel.send(load):
         raise CommandExecutionError(

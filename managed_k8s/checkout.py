@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# What Salt copies to minions to run there.
+_EXTENSIONS = ("_modules", "_states", "_beacons")
 # What minions are made from: a change in it makes them converge.
-TREES = ("salt", "_modules", "_states", "_beacons")
-# What of it Salt copies to minions to run there.
-_EXTENSIONS = ("modules", "states", "beacons")
+TREES = ("salt", *_EXTENSIONS)
 
 
 def root(opts: Mapping[str, Any] | None = None) -> Path:
@@ -28,38 +28,27 @@ def digest(content: Any) -> str:
 
 def tree_digest(checkout: Path) -> str:
     """Return a SHA-256 of everything that minions are made from."""
-    return _digest_of(_stamps(checkout, TREES), checkout)
+    return digest(_digests(checkout))
 
 
 def extensions(checkout: Path) -> dict[str, str]:
     """Return the modules, states and beacons that minions run: file in their folder of extensions -> SHA-256."""
-    return _extensions(_stamps(checkout, [f"_{kind}" for kind in _EXTENSIONS]), checkout)
+    found = _digests(checkout).items()
+    return {name.removeprefix("_"): sha256 for name, sha256 in found if name.startswith("_") and name.endswith(".py")}
 
 
-def _stamps(checkout: Path, trees: Iterable[str]) -> tuple[tuple[str, int], ...]:
+def _digests(checkout: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that minions are made from, by its name in the checkout."""
     files = [
         path
-        for tree in trees
+        for tree in TREES
         for path in sorted((checkout / tree).rglob("*"))
         if path.is_file() and path.suffix != ".pyc"
     ]
-    return tuple((str(path.relative_to(checkout)), path.stat().st_mtime_ns) for path in files)
+    return _digests_of(tuple((str(path.relative_to(checkout)), path.stat().st_mtime_ns) for path in files), checkout)
 
 
 @functools.lru_cache(maxsize=4)
-def _extensions(stamps: tuple[tuple[str, int], ...], checkout: Path) -> dict[str, str]:
-    return {
-        name.removeprefix("_"): hashlib.sha256((checkout / name).read_bytes()).hexdigest()
-        for name, _ in stamps
-        if name.endswith(".py")
-    }
-
-
-@functools.lru_cache(maxsize=4)
-def _digest_of(stamps: tuple[tuple[str, int], ...], checkout: Path) -> str:
+def _digests_of(stamps: tuple[tuple[str, int], ...], checkout: Path) -> dict[str, str]:
     # Read again only when a file's time changed: every minion's pillar asks.
-    digest = hashlib.sha256()
-    for name, _ in stamps:
-        digest.update(f"{name}\0".encode())
-        digest.update((checkout / name).read_bytes())
-    return digest.hexdigest()
+    return {name: hashlib.sha256((checkout / name).read_bytes()).hexdigest() for name, _ in stamps}

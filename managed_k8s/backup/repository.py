@@ -191,17 +191,14 @@ class Repository:
         # Borg has a Python of its own.
         foreign = ("BORG_PASS", "BORG_REPO", "BORG_BASE_DIR", "PYTHON")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return (
-            {"BORG_RSH": _SSH}
-            | kept
-            | {
-                "BORG_BASE_DIR": str(self.vault.path("borg")),
-                "BORG_PASSPHRASE_FD": str(handle),
-                # Which repository it is, is checked above; the Salt master's state may have moved.
-                "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
-                "LC_ALL": "C.UTF-8",
-            }
-        )
+        kept.setdefault("BORG_RSH", _SSH)
+        return kept | {
+            "BORG_BASE_DIR": str(self.vault.path("borg")),
+            "BORG_PASSPHRASE_FD": str(handle),
+            # Which repository it is, is checked above; the Salt master's state may have moved.
+            "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
+            "LC_ALL": "C.UTF-8",
+        }
 
     def _error(self, log: str) -> BorgError:
         """Return what borg said in its log: lines of JSON, or words."""

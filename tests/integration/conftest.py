@@ -192,7 +192,7 @@ def running(tmp_path_factory):
     finally:
         made.stop()
         shutil.rmtree(folder)
-        checkout._digest_of.cache_clear()
+        checkout._digests_of.cache_clear()
 
 
 def _keep_artifacts(made):

@@ -32,14 +32,16 @@ _CONFIGURATION = {
     "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
     "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
 }
-# Where the Salt master expects it, and pieces of the database as large as here: managed_k8s/backup/landing.py.
+# Where the Salt master expects it, and packed pieces of the database no larger than here: managed_k8s/backup/landing.py
 _FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
 # managed_k8s/backup/drill.py looks for it.
 _CANARY = "managed-k8s/canary"
 _LIMIT = 1800
 # Bytes that a message to the Salt master carries, and that stay free on the disk.
 _PIECE, _RESERVE = 4 << 20, 256 << 20
-# Messages under way at once: while the Salt master opens one, the next is sealed here.
+# A database is small when packed, and each message is enciphered once and opened twice.
+_PACK = ("zstd", "-1", "--quiet", "--stdout")
+# Messages under way at once: while the Salt master opens one, the next is packed and sealed here.
 _LANES = 2
 # Seconds between looks at a snapshot that grows; bytes of the digest at its end.
 _LOOK, _SEAL = 0.02, 32
@@ -194,7 +196,7 @@ def _push_pieces(file, ticket, pieces):
                     number, piece = next(numbered, (0, b""))
                 if not piece:
                     return
-                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], piece)
+                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], _packed(piece))
 
     def guarded():
         try:
@@ -206,6 +208,15 @@ def _push_pieces(file, ticket, pieces):
     with concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
         for done in [pool.submit(guarded) for _ in range(_LANES)]:
             done.result()
+
+
+def _packed(piece):
+    try:
+        return subprocess.run(_PACK, input=piece, capture_output=True, timeout=_LIMIT, check=True).stdout
+    except FileNotFoundError:
+        raise CommandExecutionError("zstd is not installed here; state.apply installs it") from None
+    except subprocess.SubprocessError as error:
+        raise CommandExecutionError(f"zstd: {error}") from None
 
 
 def _channel(opts):

@@ -42,7 +42,7 @@ _LAYERS = {
 _EXTENSIONS = ("modules", "states", "beacons")
 _PACKAGES = {
     "gateway": ["haproxy", "keepalived", "nftables", "curl"],
-    "node": ["nftables", "iptables", "conntrack", "ethtool", "socat", "ebtables"],
+    "node": ["nftables", "iptables", "conntrack", "ethtool", "socat", "ebtables", "zstd"],
 }
 
 

@@ -16,8 +16,19 @@ ETCDCTL = (
 )
 # Not below /registry: API servers would hold all of it in memory.
 _PREFIX = "/managed-k8s-filling/"
-# As large as fits into one request; random, so that nothing makes it smaller.
-_FILL = f"set -e; for n in $(seq %d); do head -c 1000000 /dev/urandom | {ETCDCTL} put {_PREFIX}$n > /dev/null; done"
+# Values as large as fit into one request. What they are made of: the cluster's own objects as etcd has them, each
+# value beginning elsewhere among them; or what nothing makes smaller.
+OBJECTS, RANDOM = "objects", "random bytes"
+_SOURCE = {
+    OBJECTS: "tail -c +$((n * 997003 % (size - 1000000))) $objects | head -c 1000000",
+    RANDOM: "head -c 1000000 /dev/urandom",
+}
+CONTENTS = tuple(_SOURCE)
+_FILL = (
+    "set -e; objects=$(mktemp); trap 'rm $objects' EXIT; "
+    f"{ETCDCTL} get /registry --prefix --print-value-only > $objects; size=$(stat -c %s $objects); "
+    f"for n in $(seq {{megabytes}}); do {{source}} | {ETCDCTL} put {_PREFIX}$n > /dev/null; done"
+)
 # What was deleted takes room until its revisions are compacted, and the file is as large until it is written anew.
 _EMPTY = (
     f"set -e; {ETCDCTL} del --prefix {_PREFIX} > /dev/null; "
@@ -27,13 +38,13 @@ _EMPTY = (
 
 
 @contextlib.contextmanager
-def filled(setting: Setting, megabytes: int = MEGABYTES) -> Iterator[None]:
+def filled(setting: Setting, content: str = OBJECTS, megabytes: int = MEGABYTES) -> Iterator[None]:
     """Have so much more in etcd meanwhile. Raises BenchError."""
     masters = sorted(node.id for node in setting.cluster.nodes if node.role == naming.MASTER)
     # What an interrupted run left would be overwritten, and kept as revisions.
     _empty(setting, masters)
     try:
-        setting.salt(masters[:1], "cmd.run_all", _FILL % megabytes)
+        setting.salt(masters[:1], "cmd.run_all", _FILL.format(megabytes=megabytes, source=_SOURCE[content]))
         yield
     finally:
         _empty(setting, masters)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from managed_k8s import mirror
+from managed_k8s import mirror, zstandard
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 
 PROGRAMS = ("etcd", "etcdctl", "etcdutl")
 _IMAGE = "images/etcd.tar"
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 # Nobody listens there: the scratch etcd is its only member.
 _NOWHERE = "http://127.0.0.1:1"
 _START, _STOP, _LIMIT = 60, 10, 1800
@@ -31,7 +30,7 @@ class EtcdError(RuntimeError):
 def programs(store: Store, settings: Settings) -> Path:
     """Return a folder with the programs of the cluster's etcd version, from the mirror's image, by SHA-256.
 
-    Raises MirrorError.
+    Raises MirrorError, ZstandardError.
     """
     found = mirror.artifacts(store, settings)
     digest = found["sums"][_IMAGE]
@@ -68,8 +67,8 @@ def _complete(folder: Path) -> bool:
 def _from_blob(blob: Path, folder: Path) -> None:
     with blob.open("rb") as file, contextlib.ExitStack() as stack:
         content: IO[bytes] = file
-        if file.read(4) == _ZSTANDARD:
-            content = stack.enter_context(_decompressed(blob))
+        if file.read(len(zstandard.MAGIC)) == zstandard.MAGIC:
+            content = stack.enter_context(zstandard.unpacking(blob))
         else:
             file.seek(0)
         # A blob that is no layer is a configuration.
@@ -82,17 +81,6 @@ def _from_blob(blob: Path, folder: Path) -> None:
                     with part.open("wb") as target:
                         shutil.copyfileobj(source, target)
                     part.rename(folder / name)
-
-
-@contextlib.contextmanager
-def _decompressed(blob: Path) -> Iterator[IO[bytes]]:
-    # Python's own tarfile learns this in 3.14.
-    program = shutil.which("zstd")
-    if program is None:
-        raise EtcdError("zstd is not installed on the Salt master: apt-get install zstd")
-    with subprocess.Popen([program, "-dcq", blob], stdout=subprocess.PIPE) as zstd:
-        assert zstd.stdout is not None  # noqa: S101 (for the type checker)
-        yield zstd.stdout
 
 
 def run(program: Path, *words: str | Path, cwd: Path | None = None) -> str:

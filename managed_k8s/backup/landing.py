@@ -12,15 +12,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from managed_k8s import naming
+from managed_k8s import naming, zstandard
 
 # Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
 FOLDER = "managed-k8s-backup"
-# The database is a folder of its pieces, all but the last of this length, called by their number.
+# The database is a folder of its pieces, none longer than this, each packed by zstd and called by its number.
 CONFIGURATION, DATABASE, PIECE = "configuration.tar", "etcd.db", 4 << 20
 # What the first of them holds.
 CONTENT = ("kubernetes", "managed-k8s", "manifest.json")
 _LOOK = 0.02
+
+
+class LandingError(RuntimeError):
+    """What arrived is not what was sent."""
 
 
 def _sent(opts: Mapping[str, Any], minion: str) -> Path:
@@ -56,21 +60,26 @@ class Landing:
         return self.folder / CONFIGURATION
 
     def pieces(self, sending: concurrent.futures.Future[Any]) -> Iterator[bytes]:
-        """Yield the database as it comes, until the sending ended. Raises what ended it, if anything did."""
+        """Yield the database as it comes, until the sending ended. Raises what ended it, if anything; LandingError."""
         number = 0
         while True:
             # Asked first: what came before the end is seen after it.
             ended = sending.done()
             file = self.folder / DATABASE / f"{number:06d}"
-            if file.exists() and (ended or file.stat().st_size == PIECE):
-                yield file.read_bytes()
+            there = file.exists()
+            # Half of a file cannot be unpacked.
+            piece = zstandard.unpacked(file, PIECE) if there else None
+            if piece is not None:
+                yield piece
                 file.unlink()
                 number += 1
-            elif ended:
-                sending.result()
-                return
-            else:
+            elif not ended:
                 time.sleep(_LOOK)
+            else:
+                sending.result()
+                if there:
+                    raise LandingError(f"piece {number} of the snapshot that arrived cannot be unpacked")
+                return
 
 
 def unpack(archive: Path, target: Path) -> None:

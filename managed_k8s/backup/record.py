@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "etcd-"
-# An archive has this name until everything about it is in order.
-UNFINISHED = "unfinished-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +54,11 @@ class Record:
 def name(time: float) -> str:
     """Return what a backup that was begun then is called."""
     return PREFIX + datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def is_unfinished(archive: Mapping[str, Any]) -> bool:
+    """Return whether an archive is one of ours without a comment: it gets that once everything about it is in order."""
+    return str(archive["name"]).startswith(PREFIX) and not archive["comment"]
 
 
 def read(archive: Mapping[str, Any]) -> Record | None:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from managed_k8s.backup.record import UNFINISHED
 from managed_k8s.store import Store
 
 PASSPHRASE = "passphrase"  # noqa: S105 (a file's name)
@@ -110,14 +109,13 @@ class Repository:
     def writing(self, name: str, stdin_name: str, folder: Path, content: Sequence[str]) -> Iterator[Archive]:
         """Make an archive of what is written into what this gives, and of files that are there when the block ends.
 
-        stdin_name: what the written is called in it. content: names in the folder. The archive is there, with the
-        comment that it was given, once the block ended without an exception, and not at all otherwise. Raises
+        stdin_name: what the written is called in it. content: names in the folder. The archive has the comment
+        that it was given once the block ended without an exception; until then it is not there or has none. Raises
         BorgError.
         """
-        unfinished = UNFINISHED + name
         words = (
             "create", "--stdin-name", stdin_name, "--files-cache", "disabled", "--chunker-params", _CHUNKER,
-            "--compression", "zstd,1", f"{self.location}::{unfinished}", "-", *content,
+            "--compression", "zstd,1", f"{self.location}::{name}", "-", *content,
         )  # fmt: skip
         with tempfile.TemporaryFile() as log, self._passphrase() as handle:
             borg = subprocess.Popen(
@@ -142,8 +140,7 @@ class Repository:
                 raise self._error(_text(log))
         # Nothing is read or written for it but the list of pieces.
         comment = archive.comment.replace("{", "{{").replace("}", "}}")
-        self._run("recreate", "--comment", comment, f"{self.location}::{unfinished}")
-        self._run("rename", f"{self.location}::{unfinished}", name)
+        self._run("recreate", "--comment", comment, f"{self.location}::{name}")
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove archives, and give back their space. Raises BorgError."""

@@ -20,6 +20,7 @@ from managed_k8s import wakeups
 from managed_k8s.backup import drill, health, landing, record, retention, schedule
 from managed_k8s.backup.attempt import attempting
 from managed_k8s.backup.etcd import EtcdError
+from managed_k8s.backup.landing import LandingError
 from managed_k8s.backup.member import Member, NoMemberError, choose
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError, Repository
@@ -30,6 +31,7 @@ from managed_k8s.removal_plan import is_master
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
 from managed_k8s.upgrade.versions import WANTED
+from managed_k8s.zstandard import ZstandardError
 
 # What was attempted, and what later checks found; in the cluster's store.
 BACKUPS, DRILLS = "backup.json", "drill.json"
@@ -48,7 +50,7 @@ class BackupError(RuntimeError):
 
 
 # What may go wrong, with a message for people.
-ERRORS = (BackupError, BorgError, EtcdError, NoMemberError)
+ERRORS = (BackupError, BorgError, EtcdError, LandingError, NoMemberError, ZstandardError)
 
 
 def lock(store: Store) -> filelock.FileLock:
@@ -128,9 +130,11 @@ class Backups:
 
     def _take(self, reason: str, begun: float) -> Record:
         landing.clear(self.opts, self.store.cluster)
-        # Before a minion is asked: is the repository there, and can it be opened?
-        self._drop_unfinished(self.repository.archives())
-        member = choose(self._members(), next((one.member for one in self.listed()), ""))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            members = pool.submit(self._members)
+            # Meanwhile: is the repository there, and can it be opened?
+            self._drop_unfinished(self.repository.archives())
+            member = choose(members.result(), next((one.member for one in self.listed()), ""))
         self._make_room(member.size)
         # Salt takes arguments that look like numbers for numbers.
         ticket = f"ticket-{secrets.token_hex(16)}"
@@ -159,7 +163,7 @@ class Backups:
         return members
 
     def _drop_unfinished(self, archives: list[dict[str, Any]]) -> None:
-        self.repository.delete([one["name"] for one in archives if one["name"].startswith(record.UNFINISHED)])
+        self.repository.delete([one["name"] for one in archives if record.is_unfinished(one)])
 
     def _make_room(self, size: int) -> None:
         """See to it that a snapshot of this size fits where it arrives and where it stays. Raises BackupError."""

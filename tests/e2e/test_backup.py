@@ -165,7 +165,7 @@ def test_of_many_backups_those_of_the_policy_stay(demo):
 @pytest.fixture(scope="module")
 def large(demo):
     """An etcd that a backup has something to do with."""
-    with big_etcd.filled(Setting("demo"), LARGE):
+    with big_etcd.filled(Setting("demo"), big_etcd.RANDOM, LARGE):
         yield
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 import time
 from typing import Any
@@ -44,13 +45,15 @@ def snapshot(size: int = 300_000) -> bytes:
 class Master:
     """A control plane node that sends snapshots; it is the `jobs` of the code under test.
 
-    spoil: changes what arrives on the Salt master, not what is said of it. broken: raised instead of sending.
+    spoil: changes what is sent, not what is said of it. tear: changes each packed piece on its way. broken: raised
+    instead of sending.
     """
 
     def __init__(self, opts: dict[str, Any]) -> None:
         self.opts = opts
         self.content = snapshot()
         self.spoil: Any = lambda content: content
+        self.tear: Any = lambda piece: piece
         self.broken: Exception | None = None
         self.members = {"demo-master-1": True, "demo-master-2": False}
         self.revision = 100
@@ -76,13 +79,18 @@ class Master:
         arriving = self.spoil(self.content)
         for start in range(0, len(arriving), landing.PIECE):
             piece = folder / landing.DATABASE / f"{start // landing.PIECE:06d}"
-            piece.write_bytes(arriving[start : start + landing.PIECE])
+            piece.write_bytes(self.tear(zstd(arriving[start : start + landing.PIECE])))
             time.sleep(0.05)
             if self.broken:
                 raise self.broken
         files = {"manifest.json": json.dumps(manifest), "kubernetes/pki/ca.key": "k", "managed-k8s/kubeadm.yaml": "k"}
         (folder / landing.CONFIGURATION).write_bytes(packed(files))
         return manifest
+
+
+def zstd(content: bytes) -> bytes:
+    """Return it as zstd packs it."""
+    return subprocess.run(["zstd", "--quiet", "--stdout"], input=content, check=True, capture_output=True).stdout
 
 
 def packed(files: dict[str, str]) -> bytes:

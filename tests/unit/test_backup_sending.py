@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import subprocess
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -68,7 +69,7 @@ def arrived(module: ModuleType, monkeypatch):
             _, ticket, name, *number = load["path"]
             if name == "etcd.db":
                 assert load["loc"] == 0
-                found.setdefault(ticket, {})[int(*number)] = load["data"]
+                found.setdefault(ticket, {})[int(*number)] = unpacked(load["data"])
                 meanwhile, found["meanwhile"] = found["meanwhile"], None
                 if meanwhile:
                     meanwhile()
@@ -78,6 +79,10 @@ def arrived(module: ModuleType, monkeypatch):
         module.salt.channel.client.ReqChannel, "factory", lambda opts: contextlib.nullcontext(Channel())
     )
     return found
+
+
+def unpacked(piece):
+    return subprocess.run(["zstd", "--decompress", "--stdout"], input=piece, check=True, capture_output=True).stdout
 
 
 def whole(pieces):
@@ -101,6 +106,14 @@ def test_what_etcd_refuses_is_said_and_nothing_stays(module, arrived, monkeypatc
 
     monkeypatch.setattr(module, "_etcdctl", refuse)
     with pytest.raises(CommandExecutionError, match="too many requests"):
+        module.send("ticket-a")
+    assert "ticket-a" not in arrived
+    assert not module._WORK.exists()
+
+
+def test_without_zstd_it_says_what_installs_it_and_nothing_stays(module, arrived, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CommandExecutionError, match=r"zstd.*state\.apply"):
         module.send("ticket-a")
     assert "ticket-a" not in arrived
     assert not module._WORK.exists()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from managed_k8s.backup import attempt, drill, landing, retention, service
+from managed_k8s.backup.landing import LandingError
 from managed_k8s.backup.member import NoMemberError
 from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.seal import Seal
@@ -88,6 +89,34 @@ def test_what_arrives_damaged_is_no_backup_and_said(made, master, spoil):
     made.take("schedule")
     assert made.attempts(service.BACKUPS).failures == 0
     assert len(listed(made)) == 1
+
+
+@pytest.mark.parametrize("tear", [flipped, shorter, half])
+def test_a_piece_that_is_torn_on_its_way_is_no_backup_and_said(made, master, tear):
+    master.tear = tear
+    with pytest.raises(LandingError, match="piece 0"):
+        made.take("schedule")
+    assert listed(made) == []
+    assert "piece 0" in made.attempts(service.BACKUPS).why
+
+
+def test_an_archive_that_was_never_finished_is_in_no_list_and_removed_by_the_next_run(made, monkeypatch):
+    made.repository.archives()
+    run = made.repository._run
+    monkeypatch.setattr(made.repository, "_run", lambda *words: dies() if words[0] == "recreate" else run(*words))
+    with pytest.raises(KeyboardInterrupt):
+        made.take("schedule")
+    assert len(made.repository.archives()) == 1
+    assert listed(made) == []
+    monkeypatch.undo()
+    left = made.repository.archives()[0]["id"]
+    made.take("schedule")
+    assert left not in [archive["id"] for archive in made.repository.archives()]
+    assert len(listed(made)) == 1
+
+
+def dies():
+    raise KeyboardInterrupt
 
 
 def test_a_snapshot_whose_end_is_no_digest_is_no_backup(made, master):

@@ -23,6 +23,8 @@ from salt.exceptions import CommandExecutionError
 _KUBERNETES = Path("/etc/kubernetes")
 _PKI = _KUBERNETES / "pki"
 _ETCD_DATA = Path("/var/lib/etcd")
+# Addresses that pods have; and which range this node has, which flannel's plugin reads.
+_CNI, _FLANNEL = Path("/var/lib/cni"), Path("/run/flannel/subnet.env")
 _MANAGED = Path("/etc/managed-k8s")
 _VOLATILE = Path("/run/managed-k8s")
 _KUBEADM = "/usr/local/bin/kubeadm"
@@ -429,6 +431,21 @@ def reset():
     # Not the folder: containerd, which watches it, ends with it.
     for file in Path("/etc/cni/net.d").glob("*"):
         file.unlink()
+    forget_network()
+    return True
+
+
+def forget_network():
+    """Remove what an earlier membership left of the pod network: a Node that is made anew has another range.
+
+    CLI Example: ``salt demo-worker-2 managed_k8s_node.forget_network``
+    """
+    for link in ("cni0", "flannel.1"):
+        # Where the network is another one, there is none.
+        subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
+    shutil.rmtree(_CNI, ignore_errors=True)
+    # A pod that starts before flannel does would bring the old range back by it.
+    _FLANNEL.unlink(missing_ok=True)
     return True
 
 

@@ -36,8 +36,6 @@ _ETCD = Path("/var/lib/etcd")
 _KUBEADM, _ETCDCTL, _ETCDUTL = (f"/usr/local/bin/{name}" for name in ("kubeadm", "etcdctl", "etcdutl"))
 _ENDPOINT = "https://127.0.0.1:2379"
 _LOCK = Path("/run/managed-k8s-restore.lock")
-# Addresses that pods have; and which range this node has, which flannel's plugin reads.
-_CNI, _FLANNEL = Path("/var/lib/cni"), Path("/run/flannel/subnet.env")
 _RESERVE = 256 << 20
 _LIMIT = 900
 # Revisions go on far beyond any that a client may know, and all before is compacted: whoever watches has to list anew
@@ -354,17 +352,7 @@ def _forget_others(server):
         node = base64.b64decode(found["value"])
         if b"openstack://" in node and server.encode() not in node:
             _etcdctl("del", key)
-            _drop_network()
-
-
-def _drop_network():
-    """Remove what an earlier membership left of the pod network: a Node that is made anew has another range."""
-    for link in ("cni0", "flannel.1"):
-        with contextlib.suppress(CommandExecutionError):
-            _run("ip", "link", "delete", link)
-    shutil.rmtree(_CNI, ignore_errors=True)
-    # A pod that starts before flannel does would bring the old range back by it.
-    _FLANNEL.unlink(missing_ok=True)
+            __salt__["managed_k8s_node.forget_network"]()
 
 
 def _argument(manifest, name):
@@ -479,7 +467,6 @@ def reset(restore_id):
     """
     _stand_down(restore_id)
     __salt__["managed_k8s_node.reset"]()
-    _drop_network()
     return True
 
 

@@ -40,7 +40,7 @@ _LIMIT = 1800
 # Bytes that a message to the Salt master carries, and that stay free on the disk.
 _PIECE, _RESERVE = 4 << 20, 256 << 20
 # A database is small when packed, and each message is enciphered once and opened twice.
-_PACK = ("zstd", "-1", "--quiet", "--stdout")
+_PACK = ("zstd", "-1", "--single-thread", "--quiet", "--stdout")
 # Messages under way at once: while the Salt master opens one, the next is packed and sealed here.
 _LANES = 2
 # Seconds between looks at a snapshot that grows; bytes of the digest at its end.

@@ -149,8 +149,9 @@ def _environment(component: Component, sysroot: Path) -> dict[str, str]:
         "GOAMD64": "v1",
         "GOARCH": "amd64",
         "GOEXPERIMENT": "",
-        # The compiler, not the programs: it would collect its garbage for a fifth of its time.
-        "GOGC": "400",
+        # The compiler, not the programs: it would collect its garbage for a quarter of its time. Two run at once.
+        "GOGC": "off",
+        "GOMEMLIMIT": "1GiB",
         "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
         "GOOS": "linux",
         "GOWORK": "off",

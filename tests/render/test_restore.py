@@ -63,12 +63,12 @@ def master(tmp_path, monkeypatch):
     for name, path in {
         "_ROOT": tmp_path / "restore", "_ASIDE": tmp_path / "restore" / "manifests", "_KUBERNETES": kubernetes,
         "_PKI": kubernetes / "pki", "_MANIFESTS": kubernetes / "manifests", "_MANAGED": tmp_path / "managed-k8s",
-        "_ETCD": tmp_path / "etcd", "_LOCK": tmp_path / "lock", "_CNI": tmp_path / "cni",
-        "_FLANNEL": tmp_path / "subnet.env",
+        "_ETCD": tmp_path / "etcd", "_LOCK": tmp_path / "lock",
     }.items():  # fmt: skip
         monkeypatch.setattr(found, name, path)
     found._MANIFESTS.mkdir(parents=True)
-    found.ran = []
+    found.ran, found.forgot = [], []
+    found.__salt__["managed_k8s_node.forget_network"] = lambda: found.forgot.append("network")
 
     def run(*words):
         found.ran.append(words)
@@ -166,17 +166,6 @@ def test_what_came_is_checked_before_anything_is_changed(master):
     with pytest.raises(CommandExecutionError, match=r"lacks ca\.key"):
         master.check(ID)
     assert not [words for words in master.ran if "systemctl" in words]
-
-
-def test_a_server_that_joins_anew_knows_no_range_of_pods_any_more(master, monkeypatch):
-    (master._CNI / "networks").mkdir(parents=True)
-    master._FLANNEL.write_text("FLANNEL_SUBNET=10.244.6.1/24")
-    monkeypatch.setattr(master, "__salt__", {"managed_k8s_node.reset": lambda: True}, raising=False)
-    monkeypatch.setattr(master, "_stand_down", lambda restore_id: None)
-    assert master.reset(ID)
-    assert not master._CNI.exists()
-    assert not master._FLANNEL.exists()
-    assert [words[-1] for words in master.ran] == ["cni0", "flannel.1"]
 
 
 def test_only_a_restores_own_name_is_a_folder(master):
@@ -303,6 +292,8 @@ def test_an_earlier_server_of_this_name_is_forgotten_and_who_led(master, node, s
                    "/registry/masterleases/10.30.0.22": b"x", "/registry/leases/kube-node-lease/w": b"x"}  # fmt: skip
     master._forget_others("id-1")
     assert set(master.etcd) == {other, "/registry/leases/kube-node-lease/w", *([mine] if stays else [])}
+    # Its Node is made anew, with another range of pods.
+    assert master.forgot == ([] if stays else ["network"])
 
 
 def test_finish_leaves_nothing(master):

@@ -196,7 +196,7 @@ def _push_pieces(file, ticket, pieces):
                     number, piece = next(numbered, (0, b""))
                 if not piece:
                     return
-                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], _packed(piece))
+                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], _output(_PACK, piece))
 
     def guarded():
         try:
@@ -208,15 +208,6 @@ def _push_pieces(file, ticket, pieces):
     with concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
         for done in [pool.submit(guarded) for _ in range(_LANES)]:
             done.result()
-
-
-def _packed(piece):
-    try:
-        return subprocess.run(_PACK, input=piece, capture_output=True, timeout=_LIMIT, check=True).stdout
-    except FileNotFoundError:
-        raise CommandExecutionError("zstd is not installed here; state.apply installs it") from None
-    except subprocess.SubprocessError as error:
-        raise CommandExecutionError(f"zstd: {error}") from None
 
 
 def _channel(opts):
@@ -248,11 +239,19 @@ def _etcdctl(*words):
 
 
 def _run(*words):
+    return _output(words).decode()
+
+
+def _output(words, content=None):
+    """Return the bytes that a program prints; content: what it reads."""
+    name = Path(words[0]).name
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
+        done = subprocess.run(words, input=content, capture_output=True, timeout=_LIMIT, check=False)
+    except FileNotFoundError:
+        raise CommandExecutionError(f"{name} is not installed here; state.apply installs it") from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandExecutionError(f"{Path(words[0]).name}: {error}") from None
+        raise CommandExecutionError(f"{name}: {error}") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise CommandExecutionError(f"{Path(words[0]).name}: {said[-1][:500] if said else 'failed'}")
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise CommandExecutionError(f"{name}: {said[-1][:500] if said else 'failed'}")
     return done.stdout

@@ -16,21 +16,26 @@ ETCDCTL = (
 )
 # Not below /registry: API servers would hold all of it in memory.
 _PREFIX = "/managed-k8s-filling/"
-# Values as large as fit into one request. What they are made of: the cluster's own objects as etcd has them, each
-# value beginning elsewhere among them; or what nothing makes smaller.
-OBJECTS, RANDOM = "objects", "random bytes"
-_SOURCE = {
-    OBJECTS: "tail -c +$((n * 997003 % (size - 1000000))) $objects | head -c 1000000",
-    RANDOM: "head -c 1000000 /dev/urandom",
+# What the values are made of: the cluster's own objects as etcd has them, each value beginning elsewhere among them; or
+# what nothing makes smaller.
+CONTENTS = OBJECTS, RANDOM = "objects", "random bytes"
+
+
+def _puts(value: str) -> str:
+    """Return a script that puts values of what a command prints, as large as fit into one request."""
+    return f"for n in $(seq {{megabytes}}); do {value} | {ETCDCTL} put {_PREFIX}$n > /dev/null; done"
+
+
+_FILL = {
+    OBJECTS: (
+        "set -e; objects=$(mktemp); trap 'rm $objects' EXIT; "
+        # Those of a new cluster are hardly a megabyte: several times, further apart than zstd looks back.
+        f"for copy in 1 2 3 4; do {ETCDCTL} get /registry --prefix --print-value-only; done > $objects; "
+        "size=$(stat -c %s $objects); "
+        + _puts("tail -c +$((n * 997003 % (size - 1000000))) $objects | head -c 1000000")
+    ),
+    RANDOM: "set -e; " + _puts("head -c 1000000 /dev/urandom"),
 }
-CONTENTS = tuple(_SOURCE)
-# Those of a new cluster are hardly a megabyte: several times, further apart than zstd looks back.
-_FILL = (
-    "set -e; objects=$(mktemp); trap 'rm $objects' EXIT; "
-    f"for copy in 1 2 3 4; do {ETCDCTL} get /registry --prefix --print-value-only; done > $objects; "
-    "size=$(stat -c %s $objects); "
-    f"for n in $(seq {{megabytes}}); do {{source}} | {ETCDCTL} put {_PREFIX}$n > /dev/null; done"
-)
 # What was deleted takes room until its revisions are compacted, and the file is as large until it is written anew.
 _EMPTY = (
     f"set -e; {ETCDCTL} del --prefix {_PREFIX} > /dev/null; "
@@ -41,12 +46,12 @@ _EMPTY = (
 
 @contextlib.contextmanager
 def filled(setting: Setting, content: str = OBJECTS, megabytes: int = MEGABYTES) -> Iterator[None]:
-    """Have so much more in etcd meanwhile. Raises BenchError."""
+    """Have so much more in etcd meanwhile. content: one of CONTENTS. Raises BenchError."""
     masters = sorted(node.id for node in setting.cluster.nodes if node.role == naming.MASTER)
     # What an interrupted run left would be overwritten, and kept as revisions.
     _empty(setting, masters)
     try:
-        setting.salt(masters[:1], "cmd.run_all", _FILL.format(megabytes=megabytes, source=_SOURCE[content]))
+        setting.salt(masters[:1], "cmd.run_all", _FILL[content].format(megabytes=megabytes))
         yield
     finally:
         _empty(setting, masters)

@@ -24,14 +24,13 @@ PACKAGES = (
     "neutron-metadata-agent",
     *("cinder-api", "cinder-scheduler", "cinder-volume", "cinder-backup", "nfs-common", "python3-zstd"),
 )
-
-
 # Python is compiled once, on all processors, and without the packages' own tests, two fifths of it: each package would
 # have its part compiled by a Python of its own.
-COMPILER = "/usr/bin/py3compile"
-COMPILE = (
-    f'--essential-hook=chroot "$1" dpkg-divert --quiet --local --rename --add {COMPILER} && ln -s true "$1"{COMPILER}',
-    f'--customize-hook=rm "$1"{COMPILER} && chroot "$1" dpkg-divert --quiet --rename --remove {COMPILER}',
+_COMPILER = "/usr/bin/py3compile"
+_COMPILE = (
+    f'--essential-hook=chroot "$1" dpkg-divert --quiet --local --rename --add {_COMPILER} '
+    f'&& ln -s true "$1"{_COMPILER}',
+    f'--customize-hook=rm "$1"{_COMPILER} && chroot "$1" dpkg-divert --quiet --rename --remove {_COMPILER}',
     '--customize-hook=chroot "$1" python3 -m compileall -qq -j 0 --invalidation-mode timestamp -x /tests/ '
     "/usr/lib/python3/dist-packages || true",
 )
@@ -39,7 +38,7 @@ COMPILE = (
 
 def inputs() -> list[str | Path]:
     """Return what decides the content."""
-    return [apt.RELEASE, " ".join(PACKAGES), *COMPILE, *apt.source_files()]
+    return [apt.RELEASE, " ".join(PACKAGES), *_COMPILE, *apt.source_files()]
 
 
 def build(cache: Cache, report: Report) -> Path:
@@ -55,6 +54,6 @@ def build(cache: Cache, report: Report) -> Path:
                 step.update(line[:60], installed, 720)
 
             log = cache.root / "logs" / "openstack.log"
-            rootfs.bootstrap(folder / "root", PACKAGES, log, *COMPILE, on_line=on_line)
+            rootfs.bootstrap(folder / "root", PACKAGES, log, *_COMPILE, on_line=on_line)
 
     return cache.entry("openstack", inputs(), make) / "root"

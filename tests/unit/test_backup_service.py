@@ -77,27 +77,29 @@ def half(content):
     return content[: len(content) // 2]
 
 
-@pytest.mark.parametrize("spoil", [flipped, shorter, longer, half])
-def test_what_arrives_damaged_is_no_backup_and_said(made, master, spoil):
-    master.spoil = spoil
-    with pytest.raises(BackupError, match="is not the one that was taken"):
+@pytest.mark.parametrize("damage", [flipped, shorter, longer, half])
+def test_a_snapshot_that_is_another_is_no_backup_and_said(made, master, damage):
+    refuses(made, master, "spoil", damage, BackupError, "is not the one that was taken")
+
+
+@pytest.mark.parametrize("damage", [flipped, shorter, half])
+def test_a_piece_that_is_torn_on_its_way_is_no_backup_and_said(made, master, damage):
+    refuses(made, master, "tear", damage, LandingError, "piece 0")
+
+
+def refuses(made, master, where, damage, error, words):
+    """Expect that what is damaged there is no backup, and that the next one is made."""
+    whole = getattr(master, where)
+    setattr(master, where, damage)
+    with pytest.raises(error, match=words):
         made.take("schedule")
     assert listed(made) == []
-    assert "is not the one" in made.attempts(service.BACKUPS).why
+    assert words in made.attempts(service.BACKUPS).why
     assert made.history.last(1)[0]["what"] == "failed"
-    master.spoil = lambda content: content
+    setattr(master, where, whole)
     made.take("schedule")
     assert made.attempts(service.BACKUPS).failures == 0
     assert len(listed(made)) == 1
-
-
-@pytest.mark.parametrize("tear", [flipped, shorter, half])
-def test_a_piece_that_is_torn_on_its_way_is_no_backup_and_said(made, master, tear):
-    master.tear = tear
-    with pytest.raises(LandingError, match="piece 0"):
-        made.take("schedule")
-    assert listed(made) == []
-    assert "piece 0" in made.attempts(service.BACKUPS).why
 
 
 def test_an_archive_that_was_never_finished_is_in_no_list_and_removed_by_the_next_run(made, monkeypatch):

@@ -1,10 +1,9 @@
 """Real zstd."""
 
-import subprocess
-
 import pytest
 
 from managed_k8s import zstandard
+from tests.unit.backups import zstd
 
 CONTENT = b"a page of a database" * 9999
 
@@ -12,7 +11,7 @@ CONTENT = b"a page of a database" * 9999
 @pytest.fixture
 def file(tmp_path):
     made = tmp_path / "piece"
-    made.write_bytes(subprocess.run(["zstd", "--quiet"], input=CONTENT, check=True, capture_output=True).stdout)
+    made.write_bytes(zstd(CONTENT))
     return made
 
 

@@ -116,6 +116,7 @@ def _snapshot(file, ticket):
 def _checked(file, saved):
     """Return what a snapshot is, once it is there. `seal` is the digest of the rest that etcdctl put at its end."""
     saved.result()
+    _read_through(file)
     status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))
     revision = status["revision"]
     counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
@@ -131,6 +132,16 @@ def _checked(file, saved):
         "size": size,
         "seal": seal,
     }
+
+
+def _read_through(file):
+    """Have a file in memory again. A control plane's is full, and etcdutl reads page by page, in an order of its own.
+
+    bbolt maps its file with MADV_RANDOM, so that the kernel reads nothing ahead.
+    """
+    with file.open("rb", buffering=0) as source:
+        while source.read(_PIECE):
+            pass
 
 
 def _growing(file, saved):

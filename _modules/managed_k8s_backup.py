@@ -32,16 +32,18 @@ _CONFIGURATION = {
     "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
     "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
 }
-# Where the Salt master expects it, and packed pieces of the database no larger than here: managed_k8s/backup/landing.py
+# Where the Salt master expects it, and the packed database in pieces of _PIECE: managed_k8s/backup/landing.py
 _FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
 # managed_k8s/backup/drill.py looks for it.
 _CANARY = "managed-k8s/canary"
 _LIMIT = 1800
 # Bytes that a message to the Salt master carries, and that stay free on the disk.
-_PIECE, _RESERVE = 4 << 20, 256 << 20
+_PIECE, _RESERVE = 2 << 20, 256 << 20
 # A database is small when packed, and each message is enciphered once and opened twice.
 _PACK = ("zstd", "-1", "--single-thread", "--quiet", "--stdout")
-# Messages under way at once: while the Salt master opens one, the next is packed and sealed here.
+# Bytes in a pipe to or from it, and that are read at once; more are not allowed for everybody.
+_BLOCK = 1 << 20
+# Messages under way at once: while the Salt master opens one, the next is sealed here.
 _LANES = 2
 # Seconds between looks at a snapshot that grows; bytes of the digest at its end.
 _LOOK, _SEAL = 0.02, 32
@@ -103,7 +105,7 @@ def _snapshot(file, ticket):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         saved = pool.submit(_etcdctl, "snapshot", "save", str(file))
         checked = pool.submit(_checked, file, saved)
-        _push_pieces(file, ticket, _growing(file, saved))
+        _push_pieces(file, ticket, _packed(_growing(file, saved)))
         return {
             "kubernetes": _kubernetes(),
             "etcd": about["version"],
@@ -145,7 +147,7 @@ def _read_through(file):
 
 
 def _growing(file, saved):
-    """Yield the pieces of a snapshot while etcdctl writes it, under another name until it is whole.
+    """Yield the blocks of a snapshot while etcdctl writes it, under another name until it is whole.
 
     The name is from etcd's client/v3/snapshot/v3_snapshot.go.
     """
@@ -153,22 +155,54 @@ def _growing(file, saved):
     while not (part.exists() or saved.done()):
         time.sleep(_LOOK)
     try:
-        source = part.open("rb")
+        source = part.open("rb", buffering=0)
     except FileNotFoundError:
         saved.result()
-        source = file.open("rb")
+        source = file.open("rb", buffering=0)
     with source:
         while True:
             # Asked first: what came before the end is read after it.
             ended = saved.done()
-            piece = source.read(_PIECE)
-            if len(piece) == _PIECE or (piece and ended):
-                yield piece
+            if block := source.read(_BLOCK):
+                yield block
             elif ended:
-                return
+                return saved.result()
             else:
-                source.seek(-len(piece), io.SEEK_CUR)
                 time.sleep(_LOOK)
+
+
+def _packed(blocks):
+    """Yield the pieces of what blocks are when packed, each of _PIECE but the last. Raises what the blocks raise."""
+    with (
+        _packing() as program,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        # Before the thread is waited for: it may write to a program that nobody reads from any more.
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(program.kill)
+        feeding = pool.submit(_feed, program, blocks)
+        while len(piece := program.stdout.read(_PIECE)) == _PIECE:
+            yield piece
+        # Nothing is the last one before all went well.
+        feeding.result()
+        if program.wait():
+            raise CommandExecutionError(f"zstd: ended with exit code {program.returncode}")
+        yield piece
+
+
+def _packing():
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(_PACK, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, pipesize=_BLOCK)
+    except FileNotFoundError:
+        raise _not_installed("zstd") from None
+
+
+def _feed(program, blocks):
+    # One that ended early says so by its exit code.
+    with contextlib.suppress(BrokenPipeError), program.stdin as pipe:
+        for block in blocks:
+            pipe.write(block)
 
 
 def _kubernetes():
@@ -207,7 +241,7 @@ def _push_pieces(file, ticket, pieces):
                     number, piece = next(numbered, (0, b""))
                 if not piece:
                     return
-                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], _output(_PACK, piece))
+                _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], piece)
 
     def guarded():
         try:
@@ -216,7 +250,7 @@ def _push_pieces(file, ticket, pieces):
             failed.set()
             raise
 
-    with concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
+    with contextlib.closing(pieces), concurrent.futures.ThreadPoolExecutor(_LANES) as pool:
         for done in [pool.submit(guarded) for _ in range(_LANES)]:
             done.result()
 
@@ -250,19 +284,18 @@ def _etcdctl(*words):
 
 
 def _run(*words):
-    return _output(words).decode()
-
-
-def _output(words, content=None):
-    """Return the bytes that a program prints; content: what it reads."""
     name = Path(words[0]).name
     try:
-        done = subprocess.run(words, input=content, capture_output=True, timeout=_LIMIT, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
     except FileNotFoundError:
-        raise CommandExecutionError(f"{name} is not installed here; state.apply installs it") from None
+        raise _not_installed(name) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandExecutionError(f"{name}: {error}") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        said = (done.stderr or done.stdout).strip().splitlines()
         raise CommandExecutionError(f"{name}: {said[-1][:500] if said else 'failed'}")
     return done.stdout
+
+
+def _not_installed(name):
+    return CommandExecutionError(f"{name} is not installed here; state.apply installs it")

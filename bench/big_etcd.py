@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from bench.setting import Setting
@@ -16,6 +17,8 @@ ETCDCTL = (
 )
 # Not below /registry: API servers would hold all of it in memory.
 _PREFIX = "/managed-k8s-filling/"
+# Seconds.
+_SETTLED = 30
 # What the values are made of: the cluster's own objects as etcd has them, each value beginning elsewhere among them; or
 # what nothing makes smaller.
 CONTENTS = OBJECTS, RANDOM = "objects", "random bytes"
@@ -52,9 +55,16 @@ def filled(setting: Setting, content: str = OBJECTS, megabytes: int = MEGABYTES)
     _empty(setting, masters)
     try:
         setting.salt(masters[:1], "cmd.run_all", _FILL[content].format(megabytes=megabytes))
+        _settle(setting, masters)
         yield
     finally:
         _empty(setting, masters)
+
+
+def _settle(setting: Setting, masters: list[str]) -> None:
+    """Wait until what was filled in a minute is on the disks: nobody's etcd grows so quickly."""
+    setting.salt(masters, "cmd.run", "sync")
+    time.sleep(_SETTLED)
 
 
 def _empty(setting: Setting, masters: list[str]) -> None:

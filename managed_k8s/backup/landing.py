@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from managed_k8s import naming, zstandard
+from managed_k8s import naming
 
 # Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
 FOLDER = "managed-k8s-backup"
-# The database is a folder of its pieces, none longer than this, each packed by zstd and called by its number.
-CONFIGURATION, DATABASE, PIECE = "configuration.tar", "etcd.db", 4 << 20
+# The database is packed by zstd and comes in pieces, each so long but the last: a folder of files, numbers their names.
+CONFIGURATION, DATABASE, PIECE = "configuration.tar", "etcd.db", 2 << 20
 # What the first of them holds.
 CONTENT = ("kubernetes", "managed-k8s", "manifest.json")
 _LOOK = 0.02
@@ -60,26 +60,39 @@ class Landing:
         return self.folder / CONFIGURATION
 
     def pieces(self, sending: concurrent.futures.Future[Any]) -> Iterator[bytes]:
-        """Yield the database as it comes, until the sending ended. Raises what ended it, if anything; LandingError."""
+        """Yield the packed database as it comes, until the sending ended. Raises LandingError, and what ended it."""
         number = 0
         while True:
             # Asked first: what came before the end is seen after it.
             ended = sending.done()
             file = self.folder / DATABASE / f"{number:06d}"
-            there = file.exists()
-            # Half of a file cannot be unpacked.
-            piece = zstandard.unpacked(file, PIECE) if there else None
-            if piece is not None:
-                yield piece
+            size = _size(file)
+            # One that is shorter is the last one, or on its way.
+            if size == PIECE or (size and ended):
+                yield _content(file)
                 file.unlink()
                 number += 1
             elif not ended:
                 time.sleep(_LOOK)
             else:
                 sending.result()
-                if there:
-                    raise LandingError(f"piece {number} of the snapshot that arrived cannot be unpacked")
                 return
+
+
+def _size(file: Path) -> int:
+    """Return a file's size in bytes; 0 while it is not there."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as source:
+        content = source.read(PIECE + 1)
+    if len(content) > PIECE:
+        raise LandingError(f"has a piece that is longer than {PIECE} bytes")
+    return content
 
 
 def unpack(archive: Path, target: Path) -> None:

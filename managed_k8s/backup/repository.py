@@ -22,6 +22,8 @@ _LOCK_WAIT = 60
 # Pages of etcd's database keep their places, so blocks of a fixed length find the same ones again; several pages each.
 _CHUNKER = "fixed,131072"
 _STOP = 20
+# Bytes that wait for borg; more are not allowed for everybody (/proc/sys/fs/pipe-max-size).
+_PIPE = 1 << 20
 # What a person does about an error that borg names.
 _ADVICE = {
     "LockTimeout": "something else uses the repository, or was killed while it did; when nothing does: borg break-lock",
@@ -119,7 +121,7 @@ class Repository:
         )  # fmt: skip
         with tempfile.TemporaryFile() as log, self._passphrase() as handle:
             borg = subprocess.Popen(
-                self._command(words), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder,
+                self._command(words), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder, pipesize=_PIPE,
                 env=self._environment(handle), pass_fds=[handle],
             )  # fmt: skip
             assert borg.stdin is not None  # noqa: S101 (for the type checker)

@@ -21,9 +21,14 @@ class Seal:
     def update(self, piece: bytes) -> None:
         """Take the next piece."""
         self.size += len(piece)
-        held = self._end + piece
-        self._digest.update(held[:-_LENGTH])
-        self._end = held[-_LENGTH:]
+        if len(piece) >= _LENGTH:
+            self._digest.update(self._end)
+            self._digest.update(memoryview(piece)[:-_LENGTH])
+            self._end = piece[-_LENGTH:]
+        else:
+            held = self._end + piece
+            self._digest.update(held[:-_LENGTH])
+            self._end = held[-_LENGTH:]
 
     @property
     def end(self) -> str:

@@ -16,11 +16,10 @@ from typing import Any
 
 import filelock
 
-from managed_k8s import wakeups
+from managed_k8s import wakeups, zstandard
 from managed_k8s.backup import drill, health, landing, record, retention, schedule
 from managed_k8s.backup.attempt import attempting
 from managed_k8s.backup.etcd import EtcdError
-from managed_k8s.backup.landing import LandingError
 from managed_k8s.backup.member import Member, NoMemberError, choose
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError, Repository
@@ -50,7 +49,7 @@ class BackupError(RuntimeError):
 
 
 # What may go wrong, with a message for people.
-ERRORS = (BackupError, BorgError, EtcdError, LandingError, NoMemberError, ZstandardError)
+ERRORS = (BackupError, BorgError, EtcdError, NoMemberError, ZstandardError)
 
 
 def lock(store: Store) -> filelock.FileLock:
@@ -144,8 +143,10 @@ class Backups:
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             sending = pool.submit(self.jobs.run, member.name, "managed_k8s_backup.send", ticket, limit=_SEND_LIMIT)
+            # It grows while it is asked for one.
+            most = 2 * member.size + _RESERVE
             return self._archive(
-                place, sending, folder, name=record.name(begun), time=begun, member=member.name, reason=reason
+                place, sending, folder, most, name=record.name(begun), time=begun, member=member.name, reason=reason
             )
 
     def _members(self) -> list[Member]:
@@ -197,14 +198,16 @@ class Backups:
             raise BackupError(f"{member}: what it sent as its configuration is none: {error}") from None
 
     def _archive(
-        self, place: landing.Landing, sending: concurrent.futures.Future[Any], folder: Path, **known: Any
+        self, place: landing.Landing, sending: concurrent.futures.Future[Any], folder: Path, most: int, **known: Any
     ) -> Record:
-        """Archive what comes while it comes; known: of the record what is known before."""
+        """Archive what comes while it comes; most: bytes; known: of the record what is known before."""
         seal, name, member = Seal(), known["name"], known["member"]
         with self.repository.writing(name, landing.DATABASE, folder, landing.CONTENT) as archive:
-            for piece in place.pieces(sending):
-                seal.update(piece)
-                archive.write(piece)
+            for block in _arriving(place, sending, member):
+                seal.update(block)
+                if seal.size > most:
+                    raise BackupError(f"{member}: sends a snapshot of more than {most >> 20} MB, and has less")
+                archive.write(block)
             self._unpack(place.configuration, folder, member)
             facts = _facts(member, folder)
             taken = facts.pop("seal")
@@ -283,6 +286,14 @@ class Backups:
     def attempts(self, what: str) -> schedule.Attempts:
         """Return what is on record about backups or drills."""
         return schedule.Attempts.of(self.store.read(what))
+
+
+def _arriving(place: landing.Landing, sending: concurrent.futures.Future[Any], member: str) -> Iterator[bytes]:
+    """Yield the snapshot while it comes. Raises BackupError, ZstandardError, and what ended the sending."""
+    try:
+        yield from zstandard.unpacked(place.pieces(sending))
+    except (landing.LandingError, zstandard.DamagedError) as error:
+        raise BackupError(f"{member}: the snapshot that arrived {error}") from None
 
 
 def _lacking(folders: Sequence[Path], size: int) -> str:

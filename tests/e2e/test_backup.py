@@ -259,10 +259,13 @@ SPOIL = {
     "flipped": 'printf xxxxxxxx | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none',
     "truncated": 'truncate --size=-1000000 "$file"',
 }
-# In the place of etcdctl.
-SPOILING = """#!/bin/sh
-/usr/local/bin/etcdctl.e2e "$@" || exit
-case "$*" in *"snapshot save"*) for file; do :; done; {spoil};; esac
+# In the place of etcdctl. Under its own name a snapshot is read while it is written.
+SPOILING = """#!/bin/bash
+case "$*" in *"snapshot save"*) ;; *) exec /usr/local/bin/etcdctl.e2e "$@";; esac
+file="${{@: -1}}.e2e"
+/usr/local/bin/etcdctl.e2e "${{@:1:$#-1}}" "$file" || exit
+{spoil}
+mv "$file" "${{@: -1}}"
 """
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from managed_k8s.backup import attempt, drill, landing, retention, service
-from managed_k8s.backup.landing import LandingError
 from managed_k8s.backup.member import NoMemberError
 from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.seal import Seal
@@ -84,7 +83,16 @@ def test_a_snapshot_that_is_another_is_no_backup_and_said(made, master, damage):
 
 @pytest.mark.parametrize("damage", [flipped, shorter, half])
 def test_a_piece_that_is_torn_on_its_way_is_no_backup_and_said(made, master, damage):
-    refuses(made, master, "tear", damage, LandingError, "piece 0")
+    refuses(made, master, "tear", damage, BackupError, "demo-master-2: the snapshot that arrived is damaged")
+
+
+def test_a_piece_longer_than_agreed_is_not_read(made, master):
+    refuses(made, master, "tear", lambda piece: piece + bytes(landing.PIECE), BackupError, "a piece that is longer")
+
+
+def test_a_snapshot_that_grows_beyond_its_database_ends(made, master, monkeypatch):
+    monkeypatch.setattr(service, "_RESERVE", 0)
+    refuses(made, master, "spoil", lambda content: content * 3, BackupError, "demo-master-2: sends a snapshot of more")
 
 
 def refuses(made, master, where, damage, error, words):

@@ -42,7 +42,7 @@ _FILL = {
     ),
     RANDOM: "set -e; " + _puts("head -c 1000000 /dev/urandom"),
 }
-# etcd keeps its last requests in memory, 10,000 and 5,000 more (--snapshot-count, for slow followers): nobody's are of a
+# etcd keeps its last requests in memory, 10,000 and 5,000 more (--snapshot-count, slow followers): nobody has such of a
 # megabyte each. After so many small ones those are forgotten.
 _SMALL = {"key": base64.b64encode(f"{_PREFIX}small".encode()).decode(), "value": ""}
 _FORGET = (

@@ -42,6 +42,8 @@ LOCK = "backup.lock"
 _MEMBER_LIMIT, _SEND_LIMIT = 30, 3600
 # Bytes that stay free on a disk, beside what a backup takes: borg itself refuses to work with less than a segment's.
 _RESERVE = 1 << 30
+# Bytes that a database may grow by, beside its size, while a snapshot of it is asked for and taken.
+_GROWTH = 256 << 20
 
 
 class BackupError(RuntimeError):
@@ -143,8 +145,7 @@ class Backups:
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             sending = pool.submit(self.jobs.run, member.name, "managed_k8s_backup.send", ticket, limit=_SEND_LIMIT)
-            # It grows while it is asked for one.
-            most = 2 * member.size + _RESERVE
+            most = 2 * member.size + _GROWTH
             return self._archive(
                 place, sending, folder, most, name=record.name(begun), time=begun, member=member.name, reason=reason
             )

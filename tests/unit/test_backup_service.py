@@ -91,7 +91,7 @@ def test_a_piece_longer_than_agreed_is_not_read(made, master):
 
 
 def test_a_snapshot_that_grows_beyond_its_database_ends(made, master, monkeypatch):
-    monkeypatch.setattr(service, "_RESERVE", 0)
+    monkeypatch.setattr(service, "_GROWTH", 0)
     refuses(made, master, "spoil", lambda content: content * 3, BackupError, "demo-master-2: sends a snapshot of more")
 
 

@@ -532,13 +532,17 @@ class Masters(Setting):
         return {}
 
 
-def test_etcd_is_emptied_on_every_master_whatever_happens() -> None:
+def test_etcd_is_emptied_on_every_master_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(big_etcd, "_SETTLED", 0)
     setting = Masters()
     with pytest.raises(RuntimeError, match="torn"), big_etcd.filled(setting, big_etcd.OBJECTS, 7):
         raise RuntimeError("torn")
     told = setting.told  # type: ignore[attr-defined]
-    assert "seq 7" in told[3][1]
-    for emptied in (told[:3], told[4:]):
+    (_, fill), (_, forget), synced = told[3:6]
+    assert "seq 7" in fill
+    assert "[1-20000]" in forget
+    assert synced == (["demo-master-1", "demo-master-2"], "sync")
+    for emptied in (told[:3], told[6:]):
         assert [targets for targets, _ in emptied] == [["demo-master-1"], ["demo-master-1"], ["demo-master-2"]]
         assert "del --prefix" in emptied[0][1]
         assert "compact --physical=true" in emptied[0][1]

@@ -327,7 +327,7 @@ def test_after_damaged_ones_the_next_backup_is_good(running, node):
 @pytest.mark.slow
 def test_a_piece_larger_than_the_salt_master_takes_is_refused_with_what_to_set(running, node):
     conf = running.root / "master.d" / "small.conf"
-    conf.write_text("file_recv_max_size: 3\n")
+    conf.write_text("file_recv_max_size: 1\n")
     try:
         restart(running)
         await_minion(running)

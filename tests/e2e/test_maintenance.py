@@ -25,6 +25,28 @@ printf '%s\\n' 'apiVersion: kubeadm.k8s.io/v1beta4' 'kind: ClusterConfiguration'
   "kubernetesVersion: $(kubeadm version --output=short)" 'certificateValidityPeriod: 240h0m0s' > $file
 kubeadm certs renew scheduler.conf --config $file
 """
+# A package whose configuration was changed, and a repository that has a newer one with another configuration.
+_AGED = """
+set -e
+rm -rf /var/lib/e2e-aged && mkdir -p /var/lib/e2e-aged && cd /var/lib/e2e-aged
+for version in 1 2; do
+  mkdir -p tree/DEBIAN tree/etc
+  printf '%s\n' 'Package: e2e-aged' "Version: $version" 'Architecture: all' 'Maintainer: nobody <nobody@example.org>' \
+    'Description: what a test makes older than it could be' > tree/DEBIAN/control
+  echo /etc/e2e-aged > tree/DEBIAN/conffiles
+  echo "as packaged in $version" > tree/etc/e2e-aged
+  dpkg-deb --root-owner-group --build tree e2e-aged_$version.deb > /dev/null
+done
+{ cat tree/DEBIAN/control; echo 'Filename: ./e2e-aged_2.deb'; echo "Size: $(stat -c %s e2e-aged_2.deb)"
+  echo "SHA256: $(sha256sum e2e-aged_2.deb | cut -d' ' -f1)"; } > Packages
+dpkg --install e2e-aged_1.deb > /dev/null
+echo 'as its administrator wants it' > /etc/e2e-aged
+echo 'deb [trusted=yes] file:/var/lib/e2e-aged ./' > /etc/apt/sources.list.d/e2e-aged.list
+"""
+_AGED_NO_MORE = """
+dpkg --purge e2e-aged
+rm -rf /var/lib/e2e-aged /etc/apt/sources.list.d/e2e-aged.list /etc/e2e-aged*
+"""
 
 
 def settle(demo):
@@ -68,13 +90,24 @@ def test_who_cannot_be_rebooted_is_named(demo):
     assert "has no server" in answer["error"]
 
 
-def test_a_worker_is_rebooted(demo):
-    worker, since, before = demo.names("worker")[0], time.time(), boots(demo)
-    assert demo.checkout.data("reboot", f"node={worker}")["servers"] == [worker]
+@pytest.fixture
+def aged(demo):
+    """A worker on which a package is older than it could be."""
+    worker = demo.names("worker")[0]
+    demo.ssh(worker, f"sudo bash -c {shlex.quote(_AGED)}")
+    yield worker
+    demo.ssh(worker, f"sudo bash -c {shlex.quote(_AGED_NO_MORE)}")
+
+
+def test_a_worker_gets_its_packages_upgraded_and_is_rebooted(demo, aged):
+    worker, since, before = aged, time.time(), boots(demo)
+    assert demo.checkout.data("reboot", f"node={worker}", "packages=True")["servers"] == [worker]
     settle(demo)
     assert list(spans(demo, since, "maintained")) == [worker]
     after = boots(demo)
     assert {name for name in before if before[name] != after[name]} == {worker}
+    assert demo.ssh(worker, "dpkg-query --show --showformat='${Version}' e2e-aged") == "2"
+    assert demo.ssh(worker, "cat /etc/e2e-aged") == "as its administrator wants it"
     assert not observe_kubernetes.nodes(demo.api)[worker]["unschedulable"]
 
 

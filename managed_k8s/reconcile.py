@@ -6,6 +6,7 @@ Events only make it look; what it does follows from what is there. There is one 
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import queue
 import sys
 import threading
@@ -27,6 +28,9 @@ from managed_k8s.upgrade import perform, rollout
 # Seconds: to wait for what takes its time on its own before leaving it to the sweep; between looks while waiting;
 # between a wake-up and the look, as wake-ups come in crowds.
 PATIENCE, POLL, SETTLE = 120, 5, 0.5
+# Seconds without a turn, which a look or a moment's wait for steps is, after which a reconciler is called hung: each
+# request and job has a limit of its own that is far below.
+HANGS = 600
 # Seconds that a step which failed once, twice, ... is left alone.
 _FIRST_PAUSE, _LONGEST_PAUSE = 10, 600
 # Another process may look whether the lock is held, for a moment.
@@ -143,11 +147,22 @@ class Reconciler:
         self._ended: queue.Queue[tuple[Step, BaseException | None]] = queue.Queue()
 
     def run(self) -> Outcome:
-        """Return when all is done, or when what is left has not moved for as long as `patience` says."""
+        """Return when all is done, or when what is left has not moved for as long as `patience` says.
+
+        One that hangs ends its process, and the lock with it; where it did is in the process's log, and whoever wakes
+        the next one has it go on.
+        """
+        try:
+            return self._run()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> Outcome:
         self.executor.clean()
         self.history.trim()
         last_progress = time.monotonic()
         while True:
+            _does_not_hang()
             self.observer.forget([note["id"] for note in self.inbox.take()])
             look, outcome = self._look()
             if outcome and look and self._start(outcome.steps, look):
@@ -238,6 +253,7 @@ class Reconciler:
     def _await_change(self) -> None:
         """Wait until a step ended or somebody left a note, and a little longer for others that do."""
         while self.running:
+            _does_not_hang()
             try:
                 step, error = self._ended.get(timeout=SETTLE)
             except queue.Empty:
@@ -285,6 +301,12 @@ class Reconciler:
         end = time.monotonic() + min(pause, max(self.patience - idle, 0.1))
         while time.monotonic() < end and self.inbox.is_empty():
             time.sleep(min(SETTLE, pause))
+
+
+def _does_not_hang() -> None:
+    """Begin to wait for the next turn anew."""
+    # Its thread is none of Python's: it ends a process that waits for one of its own locks, too. 2: standard error.
+    faulthandler.dump_traceback_later(HANGS, exit=True, file=2)
 
 
 def _stretch(before: Mapping[str, Any], ready: bool, now: float) -> dict[str, float | None]:

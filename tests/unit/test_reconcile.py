@@ -303,6 +303,38 @@ def test_a_step_that_hangs_is_given_up(store, monkeypatch):
     assert not wakeups.is_held(store)
 
 
+def _look_for_ever(root, log):
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    cluster: Any = Cluster()
+
+    def a_look_without_an_end():
+        cluster._lock.acquire()
+        cluster._lock.acquire()
+
+    cluster.look = a_look_without_an_end
+    run(Store(root, "demo"), cluster)
+
+
+def test_a_look_that_hangs_ends_the_process_and_says_where(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(reconcile, "HANGS", 1)
+    log = tmp_path / "log"
+    process = multiprocessing.get_context("fork").Process(target=_look_for_ever, args=(tmp_path, log))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+    assert "in a_look_without_an_end" in log.read_text()
+    assert run(store, Cluster()).ready
+
+
+def test_one_that_takes_its_turns_may_last(store, monkeypatch):
+    monkeypatch.setattr(reconcile, "HANGS", 0.5)
+    cluster: Any = Cluster()
+    do = cluster.run
+    cluster.run = lambda step, look: (step.id == "smoke" and time.sleep(1), do(step, look))
+    assert run(store, cluster).ready
+    time.sleep(0.6)
+
+
 def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
     running = Step("join:demo-master-2", model.JOIN, "demo-master-2", "")
     steps = [

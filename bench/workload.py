@@ -13,8 +13,10 @@ from managed_k8s.kube.smoke.workspace import Workspace
 
 # Seconds.
 _LIMIT = 180
-# Writes through the service for ever, and says what did not arrive in so many seconds.
+# Writes through the service for ever, and says what did not arrive in so many seconds. It ends when it is told to: as
+# the first process of its container it would not by itself, and each reboot would wait for it for 90 seconds.
 _PROBE = """
+trap exit TERM
 n=0
 while :; do
   n=$((n + 1))

@@ -330,16 +330,19 @@ def startable(steps: list[Step], running: list[Step], now: float, attempts: Atte
     """Return the steps to start now, beside those that run.
 
     A step that runs counts as open though its effect may be seen already. One step at a time on a node, but kubeadm
-    runs beside the end of its converging; and one change of the control plane at a time.
+    runs beside the end of its converging; and one change of the control plane at a time. What goes from node to node
+    waits for a step of its kind that is about to end, which the plan does not know of any more.
     """
     at_work = {step.node: step.kind for step in running if step.node}
     names = {step.id for step in running}
+    ends = any(step.kind in rollout.KINDS for step in running if step.id not in {open_step.id for open_step in steps})
     control_plane = any(map(_changes_control_plane, running))
     chosen = []
     for step in runnable([*steps, *running]):
         if (
             step.id in names
             or (step.node in at_work and not _goes_beside(step, at_work[step.node]))
+            or (ends and step.kind in rollout.KINDS)
             or attempts.until(step) > now
         ):
             continue

@@ -347,6 +347,17 @@ def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
     assert [step.id for step in found] == ["join:demo-worker-1"]
 
 
+@pytest.mark.parametrize("open_too", [False, True])
+def test_the_next_node_waits_for_a_step_that_is_about_to_end(store, open_too):
+    running = Step("maintain:demo-master-3", rollout.MAINTAIN, "demo-master-3", "")
+    following = Step("maintain:demo-worker-1", rollout.MAINTAIN, "demo-worker-1", "")
+    other = Step("join:demo-worker-2", model.JOIN, "demo-worker-2", "")
+    steps = [following, other, *([running] if open_too else [])]
+    found = reconcile.startable(steps, [running], time.time(), reconcile.Attempts(store))
+    # Beside one that the plan still has, what the plan lets begin does.
+    assert found == ([following, other] if open_too else [other])
+
+
 @pytest.mark.parametrize("kind", [model.INIT, model.ACCESS, model.JOIN, model.RESOURCES, model.CONVERGE])
 def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, kind):
     converging = Step("converge:demo-master-1", model.CONVERGE, "demo-master-1", "")

@@ -78,9 +78,10 @@ class Checkout:
         return found
 
     def salt(self, target: str, function: str, *words: str, check: bool = True) -> dict[str, Any]:
-        """Return the minions' answers to a function."""
-        done = self.run("salt", "--out=json", "--static", target, function, *words, check=check)
-        return dict(json.loads(done.stdout))
+        """Return the minions' answers to a function; Salt's words for those that do not answer."""
+        # A line for each minion. Not --static: that gives a minion up which is still at it after 75 seconds.
+        done = self.run("salt", "--out=json", "--out-indent=-1", target, function, *words, check=check)
+        return {name: answer for line in done.stdout.splitlines() for name, answer in json.loads(line).items()}
 
     def start_master(self, clouds: str | None = None) -> None:
         """Start the Salt master from this checkout; one of another checkout is stopped.

@@ -279,6 +279,27 @@ def test_what_would_cost_the_quorum_is_refused(scaled, cloud):
     scaled.settle()
 
 
+def test_one_master_is_left(scaled):
+    since = time.time()
+    scaled.have(MASTER, 1)
+    with scaled.answering():
+        scaled.shrink()
+    for name in ("demo-master-2", "demo-master-3"):
+        assert scaled.happened(name, since) == ["drained", "left_etcd", "removed"]
+    masters = ["demo-master-1"]
+    assert scaled.members() == dict.fromkeys(masters, True)
+    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+
+
+def test_one_master_becomes_three(scaled):
+    scaled.have(MASTER, 1, 2, 3)
+    with scaled.answering():
+        scaled.make()
+    masters = [f"demo-master-{number}" for number in range(1, 4)]
+    assert scaled.members() == dict.fromkeys(masters, True)
+    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+
+
 def test_masters_become_five(scaled):
     scaled.have(MASTER, 1, 2, 3, 4, 5)
     with scaled.answering():

@@ -43,9 +43,9 @@ def _ask(space: Workspace, image: str, nodes: tuple[str, str], virtual_ip: str) 
     space.create(pods.on(pods.server(image), nodes[0]))
     peer = space.wait_running("server", _LIMIT)
     space.create(pods.on(pods.client(image, peer, virtual_ip), nodes[1]))
-    log = _log(space)
     answers = space.wait_done("client", _LIMIT)
-    return {"logs": log, **parse(answers)}
+    # Only now: a pod that runs has not said yet that it listens.
+    return {"logs": _log(space), **parse(answers)}
 
 
 def _log(space: Workspace) -> tuple[bool, str]:

@@ -11,10 +11,12 @@ from kubernetes.client import ApiClient, AppsV1Api, CoreV1Api, CustomObjectsApi,
 from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube.smoke import pods
-from managed_k8s.kube.smoke.check import FailedError, eventually
+from managed_k8s.kube.smoke.check import TRANSIENT, FailedError, eventually
 
 PREFIX = "managed-k8s-smoke-"
 LABELS = {"app.kubernetes.io/managed-by": "managed-k8s", "managed-k8s/smoke-test": "salt-master"}
+# Seconds for another controller manager to lead after the one that did is gone.
+_ACCOUNT = 60
 _SNAPSHOTS = {"group": "snapshot.storage.k8s.io", "version": "v1"}
 
 
@@ -25,6 +27,10 @@ class Workspace:
         self.api, self.namespace = api, namespace
         self.core = CoreV1Api(api)
         self._custom = CustomObjectsApi(api)
+
+    def account(self) -> str:
+        """Return the name of the ServiceAccount that pods have. Raises ApiException while there is none."""
+        return str(self.core.read_namespaced_service_account("default", self.namespace).metadata.name)
 
     def image(self) -> str:
         """Return the image that test pods use: the CSI node plugin's, which is on every node."""
@@ -156,6 +162,9 @@ def workspace(api: ApiClient) -> Iterator[Workspace]:
     space = Workspace(api, PREFIX + secrets.token_hex(3))
     space.core.create_namespace({"metadata": {"name": space.namespace, "labels": LABELS}})
     try:
+        # Pods are refused before the controller manager has made it. Without one, the checks say so.
+        with contextlib.suppress(*TRANSIENT):
+            eventually(space.account, _ACCOUNT)
         yield space
     finally:
         space.remove()

@@ -334,8 +334,8 @@ def startable(steps: list[Step], running: list[Step], now: float, attempts: Atte
     waits for a step of its kind that is about to end, which the plan does not know of any more.
     """
     at_work = {step.node: step.kind for step in running if step.node}
-    names = {step.id for step in running}
-    ends = any(step.kind in rollout.KINDS for step in running if step.id not in {open_step.id for open_step in steps})
+    names, planned = {step.id for step in running}, {step.id for step in steps}
+    ends = any(step.kind in rollout.KINDS and step.id not in planned for step in running)
     control_plane = any(map(_changes_control_plane, running))
     chosen = []
     for step in runnable([*steps, *running]):

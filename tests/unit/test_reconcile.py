@@ -1,4 +1,5 @@
 import dataclasses
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -327,12 +328,22 @@ def test_a_look_that_hangs_ends_the_process_and_says_where(tmp_path, store, monk
 
 
 def test_one_that_takes_its_turns_may_last(store, monkeypatch):
-    monkeypatch.setattr(reconcile, "HANGS", 0.5)
+    told: list[str] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: told.append("turn"))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: told.append("end"))
     cluster: Any = Cluster()
     do = cluster.run
-    cluster.run = lambda step, look: (step.id == "smoke" and time.sleep(1), do(step, look))
+
+    def last(step, look):
+        if step.id == "smoke":
+            before = len(told)
+            time.sleep(0.5)
+            assert len(told) > before + 2
+        do(step, look)
+
+    cluster.run = last
     assert run(store, cluster).ready
-    time.sleep(0.6)
+    assert told[-1] == "end"
 
 
 def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):

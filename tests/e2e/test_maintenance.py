@@ -31,7 +31,7 @@ set -e
 rm -rf /var/lib/e2e-aged && mkdir -p /var/lib/e2e-aged && cd /var/lib/e2e-aged
 for version in 1 2; do
   mkdir -p tree/DEBIAN tree/etc
-  printf '%s\n' 'Package: e2e-aged' "Version: $version" 'Architecture: all' 'Maintainer: nobody <nobody@example.org>' \
+  printf '%s\\n' 'Package: e2e-aged' "Version: $version" 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \\
     'Description: what a test makes older than it could be' > tree/DEBIAN/control
   echo /etc/e2e-aged > tree/DEBIAN/conffiles
   echo "as packaged in $version" > tree/etc/e2e-aged

@@ -95,6 +95,12 @@ class Scaled:
         script = "grep -o 'server demo-master-[0-9]*' /etc/haproxy/haproxy.cfg | cut -d' ' -f2"
         return {name: sorted(self.cluster.ssh(name, script).split()) for name in self.cluster.names(GATEWAY)}
 
+    def has_masters(self, count):
+        """See to it that etcd and the gateways have so many masters, and no others."""
+        masters = [f"demo-master-{number}" for number in range(1, count + 1)]
+        assert self.members() == dict.fromkeys(masters, True)
+        assert self.backends() == dict.fromkeys(self.cluster.names(GATEWAY), masters)
+
     def leader(self):
         """Return the master whose etcd leads."""
         told = self.cluster.checkout.salt("demo-master-*", "managed_k8s_backup.member")
@@ -286,27 +292,21 @@ def test_one_master_is_left(scaled):
         scaled.shrink()
     for name in ("demo-master-2", "demo-master-3"):
         assert scaled.happened(name, since) == ["drained", "left_etcd", "removed"]
-    masters = ["demo-master-1"]
-    assert scaled.members() == dict.fromkeys(masters, True)
-    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+    scaled.has_masters(1)
 
 
 def test_one_master_becomes_three(scaled):
     scaled.have(MASTER, 1, 2, 3)
     with scaled.answering():
         scaled.make()
-    masters = [f"demo-master-{number}" for number in range(1, 4)]
-    assert scaled.members() == dict.fromkeys(masters, True)
-    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+    scaled.has_masters(3)
 
 
 def test_masters_become_five(scaled):
     scaled.have(MASTER, 1, 2, 3, 4, 5)
     with scaled.answering():
         scaled.make()
-    masters = [f"demo-master-{number}" for number in range(1, 6)]
-    assert scaled.members() == dict.fromkeys(masters, True)
-    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+    scaled.has_masters(5)
 
 
 def test_masters_become_three_again(scaled):
@@ -314,12 +314,10 @@ def test_masters_become_three_again(scaled):
     scaled.have(MASTER, 1, 2, 3)
     with scaled.answering():
         scaled.shrink()
-    masters = [f"demo-master-{number}" for number in range(1, 4)]
     for name in ("demo-master-4", "demo-master-5"):
         assert scaled.happened(name, since) == ["drained", "left_etcd", "removed"]
         assert name not in {*scaled.cluster.servers, *scaled.nodes(), *scaled.keys()}
-    assert scaled.members() == dict.fromkeys(masters, True)
-    assert scaled.backends() == dict.fromkeys(scaled.cluster.names(GATEWAY), masters)
+    scaled.has_masters(3)
 
 
 def test_the_last_gateway_stays(scaled):

@@ -59,7 +59,8 @@ def _gateway(openstack: Mapping[str, Any]) -> Iterable[Rule]:
 
 def _node(cni: str) -> Iterable[Rule]:
     yield from _tcp([GATEWAY], SSH)
-    yield from _tcp([MASTER], KUBELET)
+    # The API server, and what runs in pods and asks every kubelet, like metrics-server and Prometheus.
+    yield from _tcp([MASTER, WORKER], KUBELET)
     for protocol, port in NETWORKS[cni]:
         yield from (Rule(protocol, (port, port), role) for role in (MASTER, WORKER))
     yield from (Rule("icmp", None, role) for role in ROLES)

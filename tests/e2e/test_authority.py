@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 
 import pytest
+import yaml
+from kubernetes.client import CoreV1Api
 
 from managed_k8s import access, observe_kubernetes
 from tests.e2e.asking import Asking, is_ready
@@ -59,6 +62,9 @@ def test_the_old_authority_is_nowhere_any_more(demo):
             assert demo.ssh(name, f"echo {line.split()[1]} | base64 -d") == authority
     for name in demo.names("gateway"):
         assert demo.ssh(name, "cat /etc/haproxy/kubernetes-ca.crt") == authority
+    information = CoreV1Api(demo.api).read_namespaced_config_map("cluster-info", "kube-public").data["kubeconfig"]
+    (cluster,) = yaml.safe_load(information)["clusters"]
+    assert base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode().strip() == authority
 
 
 def test_what_servers_show_is_of_the_new_one(demo):
@@ -70,6 +76,14 @@ def test_what_servers_show_is_of_the_new_one(demo):
             ask = f"sudo openssl s_client -connect {server['address']}:{port} -CAfile /etc/kubernetes/pki/ca.crt"
             script = f"{ask} < /dev/null 2>/dev/null | grep 'Verify return code:'"
             eventually(lambda name=name, script=script: "0 (ok)" in demo.ssh(name, script), 180, interval=5)
+
+
+def test_a_worker_joins_with_the_new_one(demo):
+    name = demo.names("worker")[-1]
+    before = demo.servers[name]["id"]
+    demo.checkout.run("salt-run", "managed_k8s.replace", name)
+    demo.checkout.run("salt-run", "managed_k8s.wait", demo.name, timeout=1200)
+    assert demo.servers[name]["id"] != before
 
 
 def test_the_cluster_is_as_it_should_be(demo):

@@ -66,9 +66,12 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     results: name of a part -> `date`, `machine`, `figures`.
     """
     ordered = {name: results[name] for name in PARTS if name in results}
-    dated = [(part["date"], row) for name, part in ordered.items() for row in PARTS[name].rows(part["figures"])]
-    machines = [part["machine"] for part in ordered.values()]
-    return report.text(machines, dated, details({name: part["figures"] for name, part in ordered.items()}))
+    measured = [
+        (part["date"], part["machine"], row)
+        for name, part in ordered.items()
+        for row in PARTS[name].rows(part["figures"])
+    ]
+    return report.text(measured, details({name: part["figures"] for name, part in ordered.items()}))
 
 
 if __name__ == "__main__":

@@ -62,15 +62,20 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in every)
 
 
-def text(machines: Iterable[str], rows: Iterable[tuple[str, Row]], more: Iterable[Details]) -> str:
+def text(rows: Iterable[tuple[str, str, Row]], more: Iterable[Details]) -> str:
     """Return docs/performance.md.
 
-    machines: on which it was measured. rows: each with the day on which it was measured.
+    rows: each with the day on which it was measured, and the machine. Machines have numbers where there are several.
     """
-    tables = markdown(("measured", "limit", "on"), [(row.what, _marked(row), row.limit, day) for day, row in rows])
+    rows = list(rows)
+    machines = list(dict.fromkeys(machine for _, machine, _ in rows))
+    numbers = {machine: f" ({number})" if len(machines) > 1 else "" for number, machine in enumerate(machines, 1)}
+    lines = [(row.what, _marked(row), row.limit, f"{day}{numbers[machine]}") for day, machine, row in rows]
+    tables = markdown(("measured", "limit", "on"), lines)
     for table in more:
         tables += f"\n## {table.title}\n{markdown(table.header, table.lines)}"
-    return TEMPLATE.read_text().format(machines="; ".join(dict.fromkeys(machines)), tables=tables)
+    named = "; ".join(f"{numbers[machine]} {machine}".strip() for machine in machines)
+    return TEMPLATE.read_text().format(machines=named, tables=tables)
 
 
 def _marked(row: Row) -> str:

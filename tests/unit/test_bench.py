@@ -462,8 +462,15 @@ def test_traffic_to_all_services_is_added_up() -> None:
 
 def test_a_promise_that_was_not_held_is_said_in_the_page() -> None:
     rows = [report.Row("good", "1 s", "2 s", True), report.Row("bad", "3 s", "2 s", False)]
-    text = report.text(["M"], [("2026-01-01", row) for row in rows], [])
+    text = report.text([("2026-01-01", "M", row) for row in rows], [])
     assert "| good | 1 s | 2 s | 2026-01-01 |\n| bad | **3 s: not held** | 2 s | 2026-01-01 |" in text
+
+
+def test_machines_have_numbers_where_there_are_several() -> None:
+    rows = [("2026-01-01", machine, report.Row("it", "1 s")) for machine in ("old", "new", "old")]
+    text = report.text(rows, [])
+    assert "(1) old; (2) new." in text
+    assert [line[-5:-2] for line in text.splitlines() if line.startswith("| it")] == ["(1)", "(2)", "(1)"]
 
 
 def test_cells_do_not_break_a_table() -> None:

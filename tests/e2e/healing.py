@@ -78,14 +78,14 @@ def settled(cluster: Cluster, since: float) -> bool:
     return bool(state.get("ready")) and state["time"] > since
 
 
-def happened(cluster: Cluster, names: Collection[str], since: float) -> list[tuple[str, str, int]]:
+def happened(
+    cluster: Cluster, names: Collection[str], since: float, without: Collection[str] = ("begun", "progress")
+) -> list[tuple[str, str, int]]:
     """Return what happened to servers, and to the cluster: (subject, what, seconds after some time)."""
     return [
         (entry["subject"], entry["what"], round(entry["time"] - since))
         for entry in History(cluster.store).last(_ALL)
-        if entry["subject"] in (*names, "cluster")
-        and entry["time"] > since
-        and entry["what"] not in ("begun", "progress")
+        if entry["subject"] in (*names, "cluster") and entry["time"] > since and entry["what"] not in without
     ]
 
 
@@ -102,7 +102,7 @@ def is_healed(cluster: Cluster, names: Collection[str], since: float, by: str = 
 
 def await_event(cluster: Cluster, name: str, what: str, since: float, limit: float = NOTICED) -> None:
     """Wait until something happened to a server."""
-    eventually(lambda: (name, what) in {entry[:2] for entry in happened(cluster, [name], since)}, limit, interval=1)
+    eventually(lambda: (name, what) in {one[:2] for one in happened(cluster, [name], since, ())}, limit, interval=1)
 
 
 def leader(cluster: Cluster) -> str:

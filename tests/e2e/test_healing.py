@@ -247,7 +247,7 @@ def test_a_gateway_falls_silent(demo, fault):
 
 @pytest.mark.parametrize(
     ("fault", "when", "by"),
-    [("power-loss", "silent", "healed"), ("delete", "removed", "joined")],
+    [("power-loss", "silent", "healed"), ("delete", "begun", "joined")],
     ids=["when it is noticed", "while the server is made anew"],
 )
 def test_the_salt_master_is_restarted_in_the_middle(demo, fault, when, by):

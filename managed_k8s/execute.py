@@ -6,12 +6,12 @@ import base64
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from managed_k8s import access, founding, naming, turnover
 from managed_k8s.healing import actions as healing
 from managed_k8s.jobs import Jobs
-from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INIT, JOIN, RESOURCES, SMOKE, Step
+from managed_k8s.model import ACCESS, ADDONS, CONVERGE, INFRASTRUCTURE, INIT, JOIN, RESOURCES, SMOKE, Step
 from managed_k8s.observe import Cloud, Look
 from managed_k8s.settings import Settings
 from managed_k8s.store import Store
@@ -19,13 +19,14 @@ from managed_k8s.upgrade import perform, versions
 
 # Seconds that a step may take.
 LIMITS = {CONVERGE: 900, INIT: 700, ACCESS: 120, JOIN: 900, ADDONS: 600, RESOURCES: 180, SMOKE: 1200}
-LIMITS |= turnover.LIMITS | healing.LIMITS | perform.LIMITS
+LIMITS |= {INFRASTRUCTURE: 300} | turnover.LIMITS | healing.LIMITS | perform.LIMITS
 # What a person does about a step that keeps failing.
 ADVICE = {
     CONVERGE: "see the failed states: salt {node} state.apply test=True",
     INIT: "see on the server: journalctl -u kubelet; crictl or ctr -n k8s.io containers list",
     ACCESS: "is kubeadm's CA in /etc/kubernetes/pki on {node}?",
     JOIN: "see on the server: journalctl -u kubelet; to begin anew: salt {node} managed_k8s_node.reset",
+    INFRASTRUCTURE: "the cloud refused, or a setting cannot be changed; try it yourself: salt-run managed_k8s.infra",
     ADDONS: "the API refused objects, or the mirror lacks manifests",
     RESOURCES: "is the disk of {node} full?",
     SMOKE: "run it and see each check: salt-run managed_k8s.smoke",
@@ -68,6 +69,9 @@ class Kube(turnover.Kube, perform.Kube, Protocol):
 class ExecutorsCloud(Cloud, turnover.Cloud, healing.Cloud, Protocol):
     """What is asked of OpenStack."""
 
+    def correct(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """Make network and security groups what the settings say, and keep what they are."""
+
 
 class Executor:
     """Runs the steps of one cluster.
@@ -101,6 +105,7 @@ class Executor:
             INIT: self._init,
             ACCESS: self._access,
             JOIN: self._join,
+            INFRASTRUCTURE: self._infrastructure,
             ADDONS: self._addons,
             RESOURCES: self._resources,
             SMOKE: self._smoke,
@@ -189,6 +194,9 @@ class Executor:
             with contextlib.suppress(Exception):
                 self.kube.delete_token(left["token"])
                 self.kube.withdraw_certificates()
+
+    def _infrastructure(self, node: str, look: Look) -> None:
+        self.cloud.correct(lambda words: self.say("cluster", words))
 
     def _addons(self, node: str, look: Look) -> None:
         self.kube.apply_addons(lambda words: self.say("addons", words))

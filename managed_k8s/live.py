@@ -96,6 +96,13 @@ class LiveCloud:
         found: str | None = self._ask(lambda conn: infra.public_address(conn, self.cluster))
         return found
 
+    def correct(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """Make network and security groups what the settings say, and keep what they are; return that."""
+        from managed_k8s.cloud import infra
+
+        with infra.lock(self._store):
+            return infra.correct(self.connection, self._store, self.settings, say)
+
     def is_busy(self, name: str) -> bool:
         """Tell whether somebody makes or removes the server of this name right now."""
         from managed_k8s.cloud import locks

@@ -12,7 +12,7 @@ from managed_k8s.upgrade.rollout import Rollout
 
 # Kinds of steps.
 CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
-ADDONS, RESOURCES, SMOKE = "addons", "resources", "smoke"
+INFRASTRUCTURE, ADDONS, RESOURCES, SMOKE = "infrastructure", "addons", "resources", "smoke"
 DRAIN, LEAVE, REMOVE, CREATE, UNCORDON = "drain", "leave", "remove", "create", "uncordon"
 
 # What kubeadm did on a node.
@@ -25,7 +25,7 @@ class Desired:
 
     nodes: every server of the cluster in cluster.map.
     revisions: node name -> revision that it has once it is converged.
-    resources, smoke: digests of what these steps are run for.
+    resources, smoke, infrastructure: digests of what these steps are run for.
     """
 
     cluster: str
@@ -33,6 +33,7 @@ class Desired:
     revisions: Mapping[str, str]
     resources: str
     smoke: str
+    infrastructure: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +123,8 @@ class Observed:
     marker: None only when no init was ever begun. api: whether anything answers at the cluster's address.
     access: whether CA and kubeconfig are on the Salt master. ready: Kubernetes node -> is Ready; None when the API
     cannot be asked. etcd: whether the API says that etcd is healthy. addons: whether they are as they should be.
-    resources, smoke: digests they were last written and passed for. fleet: what comes and goes. health: who is ill.
-    rollout: what is rolled through it.
+    resources, smoke, infrastructure: digests they were last written, passed and made for. fleet: what comes and goes.
+    health: who is ill. rollout: what is rolled through it.
     """
 
     servers: Mapping[str, str]
@@ -137,6 +138,7 @@ class Observed:
     addons: bool = False
     resources: str | None = None
     smoke: str | None = None
+    infrastructure: str | None = None
     fleet: Fleet = Fleet()
     health: Health = dataclasses.field(default_factory=Health)
     rollout: Rollout = dataclasses.field(default_factory=Rollout)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from managed_k8s import checkout, fleet, naming, node_pillar
+from managed_k8s.cloud import rules
 from managed_k8s.healing.observe import Doctor
 from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
@@ -185,6 +186,7 @@ class Observer:
             addons=kubernetes.addons if kubernetes else False,
             resources=(self.store.read("resources.json") or {}).get("digest"),
             smoke=(self.store.read("smoke.json") or {}).get("digest"),
+            infrastructure=(self.store.read("infra.json") or {}).get("digest"),
             fleet=found,
             rollout=self._rollout(minions, kubernetes),
         )
@@ -274,6 +276,7 @@ class Observer:
             revisions={node.id: node_pillar.public(node, self.settings, view, tree)["revision"] for node in self.nodes},
             resources=checkout.digest([settings, {name: ids[name] for name in masters[:1]}]),
             smoke=checkout.digest([settings, ids]),
+            infrastructure=rules.digest(self.settings),
         )
 
 

@@ -15,6 +15,7 @@ from managed_k8s.model import (
     ACCESS,
     ADDONS,
     CONVERGE,
+    INFRASTRUCTURE,
     INIT,
     JOIN,
     LEAVE,
@@ -70,7 +71,8 @@ class _Planner:
         return self.observed.minions[node.id]
 
     def steps(self) -> list[Step]:
-        steps = [*self.removals, *healing_plan.steps(self.desired, self.observed), *self._converges()]
+        steps = [*self.removals, *healing_plan.steps(self.desired, self.observed), *self._infrastructure()]
+        steps += self._converges()
         steps += upgrade_plan.renewals(self.desired, self.observed)
         if self.initial:
             steps.append(self._init(self.initial))
@@ -84,6 +86,13 @@ class _Planner:
             steps += upgrade_plan.servers(self.desired, self.observed, steps)
             steps += self._smoke(steps)
         return steps
+
+    # OpenStack, beside the servers
+
+    def _infrastructure(self) -> Iterable[Step]:
+        """Correct it when settings changed since salt-cloud made it, with the first servers."""
+        if self.observed.marker and self.observed.infrastructure != self.desired.infrastructure:
+            yield Step(INFRASTRUCTURE, INFRASTRUCTURE, "", "correct network and security groups")
 
     # Converging
 

@@ -46,6 +46,7 @@ DONE = {
     model.INIT: "initialised",
     model.ACCESS: "accessible",
     model.JOIN: "joined",
+    model.INFRASTRUCTURE: "infrastructure_corrected",
     model.ADDONS: "addons_applied",
     model.RESOURCES: "resources_written",
     model.SMOKE: "smoke_passed",

@@ -383,9 +383,7 @@ def infra(opts: Mapping[str, Any], cluster: str | None, test: bool) -> dict[str,
             "changes": infrastructure.plan(found.cloud.connection, found.name, found.settings),
         }
     changes: list[str] = []
-    made = infrastructure.ensure(found.cloud.connection, found.name, found.settings, changes.append)
-    kept = found.store.read("infra.json") or {}
-    found.store.write("infra.json", {**kept, **made})
+    made = found.cloud.correct(changes.append)
     return {"cluster": found.name, "changes": changes, **made}
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import psutil
 import salt.utils.cloud
 from openstack.connection import Connection
@@ -40,7 +39,7 @@ def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) ->
     """
     request = preflight.Request(vm["name"], vm["profile"], vm["raw"])
     store = Store.of(opts, request.cluster or LONERS)
-    with filelock.FileLock(store.path(".infra.lock")):
+    with infra.lock(store):
         run = Run.of(store)
         if profile.problems(request.where, request.keys) or request.digest not in run.checked:
             preflight.check(opts, lambda: conn, [request])
@@ -48,7 +47,7 @@ def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) ->
             settings = inputs.checked(opts, request.cluster)
             with explained():
                 project.claim(conn, store)
-            store.write("infra.json", infra.ensure(conn, request.cluster, settings, log.info))
+            infra.correct(conn, store, settings, log.info)
             dataclasses.replace(run, has_infrastructure=True).keep(store)
 
 

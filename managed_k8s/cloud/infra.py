@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+import filelock
 from openstack.connection import Connection
 
 from managed_k8s import naming
 from managed_k8s.cloud import ownership, removal, rules
 from managed_k8s.cloud.connection import CloudError, explained, persistently
+from managed_k8s.store import Store
 
 Say = Callable[[str], None]
 
@@ -298,6 +300,21 @@ def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say
 
     with explained():
         return persistently(look_and_make)
+
+
+def lock(store: Store) -> filelock.BaseFileLock:
+    """Return what a process holds while it makes a cluster's infrastructure."""
+    return filelock.FileLock(store.path(".infra.lock"))
+
+
+def correct(conn: Connection, store: Store, settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Make the infrastructure of a store's cluster; keep, and return, what ensure() does, and for which settings.
+
+    By a process that holds lock(). Raises CloudError.
+    """
+    made = ensure(conn, store.cluster, settings, say) | {"digest": rules.digest(settings)}
+    store.write("infra.json", made)
+    return made
 
 
 def plan(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> list[str]:

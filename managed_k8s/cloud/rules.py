@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from managed_k8s import checkout
 from managed_k8s.naming import GATEWAY, MASTER, ROLES, WORKER
 
 API, SSH, KUBELET = 6443, 22, 10250
@@ -42,6 +43,15 @@ def of_role(role: str, settings: Mapping[str, Any]) -> frozenset[Rule]:
     if role == GATEWAY:
         return frozenset(_gateway(settings["openstack"]))
     return frozenset([*_node(settings["kubernetes"]["cni"]), *(_master() if role == MASTER else ())])
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return what changes with these rules, and with all that settings say of the cluster's OpenStack.
+
+    settings: the whole settings.
+    """
+    words = {role: sorted(rule.words for rule in of_role(role, settings)) for role in ROLES}
+    return checkout.digest([settings["openstack"], words])
 
 
 def _tcp(remotes: Iterable[str], first: int, last: int | None = None) -> Iterable[Rule]:

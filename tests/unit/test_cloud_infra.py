@@ -5,8 +5,9 @@ import copy
 import pytest
 
 from managed_k8s import naming
-from managed_k8s.cloud import infra, ownership, removal
+from managed_k8s.cloud import infra, ownership, removal, rules
 from managed_k8s.cloud.connection import CloudError
+from managed_k8s.store import Store
 from tests.unit.fake_cloud import Cloud
 
 SETTINGS = {
@@ -54,6 +55,14 @@ def test_makes_everything_and_says_where_the_api_is(cloud):
     assert result["virtual_ip"] == "10.30.0.5"
     assert result["public_address"] == infra.public_address(cloud, "demo")
     assert "create network demo" in said
+
+
+def test_it_is_kept_for_which_settings_it_was_made(cloud, tmp_path):
+    store = Store(tmp_path, "demo")
+    result = infra.correct(cloud, store, SETTINGS, print)
+    assert store.read("infra.json") == result
+    assert result["digest"] == rules.digest(SETTINGS)
+    assert rules.digest(settings(ssh_allowed_cidrs=["192.0.2.0/24"])) != result["digest"]
 
 
 def test_the_plan_is_what_is_done(cloud):

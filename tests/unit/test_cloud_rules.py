@@ -57,6 +57,14 @@ def test_a_network_that_the_operator_brings_reaches_nodes_and_nobody_else(role):
     assert found(role, "none") == TABLE[role] | PING | (OWN_NETWORK if role != GATEWAY else set())
 
 
+def test_the_digest_changes_with_the_rules_not_with_their_order(monkeypatch):
+    whole = {"openstack": OPENSTACK, "kubernetes": {"cni": "flannel"}}
+    before = rules.digest(whole)
+    assert rules.digest(whole) == before
+    monkeypatch.setattr(rules, "KUBELET", 10255)
+    assert rules.digest(whole) != before
+
+
 def test_every_pod_network_of_the_settings_has_rules():
     known = settings.schema()["properties"]["kubernetes"]["properties"]["cni"]["enum"]
     assert set(known) == set(rules.NETWORKS)

@@ -74,6 +74,9 @@ class Cloud:
     def begin(self):
         self.begun += 1
 
+    def correct(self, say):
+        say("allow tcp 22 from 192.0.2.0/24 to demo-gateway")
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -209,6 +212,14 @@ def test_resources_go_to_the_images_own_user(store):
     run(made, model.RESOURCES, "demo-master-1")
     assert written == [("/home/debian/.managed_k8s", {"daemonset.yaml": "kind: DaemonSet"})]
     assert store.read("resources.json") == {"digest": "resources"}
+
+
+def test_what_is_corrected_in_the_cloud_can_be_followed(store):
+    said = []
+    made = executor(store)
+    made.say = lambda subject, words: said.append((subject, words))
+    run(made, model.INFRASTRUCTURE)
+    assert said == [("cluster", "allow tcp 22 from 192.0.2.0/24 to demo-gateway")]
 
 
 def test_says_which_states_failed():

@@ -14,7 +14,8 @@ from tests.unit.plans import assert_in_order
 def desired(gateways=2, masters=3, workers=2):
     counts = {GATEWAY: gateways, MASTER: masters, WORKER: workers}
     nodes = tuple(Node("demo", role, n + 1) for role, count in counts.items() for n in range(count))
-    return Desired("demo", nodes, {node.id: f"revision of {node.id}" for node in nodes}, "resources", "smoke")
+    revisions = {node.id: f"revision of {node.id}" for node in nodes}
+    return Desired("demo", nodes, revisions, "resources", "smoke", "infrastructure")
 
 
 DEMO = desired()
@@ -45,6 +46,7 @@ def healthy(want=DEMO):
         addons=True,
         resources="resources",
         smoke="smoke",
+        infrastructure="infrastructure",
     )
 
 
@@ -86,6 +88,17 @@ def test_kubeadm_does_not_wait_for_what_comes_after_that():
 def test_a_healthy_cluster_needs_nothing():
     assert plan(DEMO, healthy()) == []
     assert waiting(DEMO, healthy()) == []
+
+
+def test_settings_of_the_cloud_that_changed_are_carried_out_though_nobody_reaches_the_api():
+    changed = change(healthy(), infrastructure="of before")
+    assert ids(plan(DEMO, changed)) == ["infrastructure"]
+    assert "infrastructure" in ids(runnable(plan(DEMO, change(changed, api=False, ready=None))))
+
+
+def test_salt_cloud_makes_the_infrastructure_of_a_cluster_that_begins():
+    steps = plan(DEMO, Observed(servers(), dict.fromkeys(NAMES, FRESH)))
+    assert not of_kind(steps, model.INFRASTRUCTURE)
 
 
 def test_without_servers_it_says_which_command_makes_them():
@@ -259,6 +272,7 @@ def worlds(draw):
         addons=draw(st.booleans()),
         resources=draw(st.sampled_from([None, "resources"])),
         smoke=draw(st.sampled_from([None, "smoke"])),
+        infrastructure=draw(st.sampled_from([None, "infrastructure"])),
     )
 
 
@@ -350,6 +364,9 @@ class World:
         self.facts(name, kubeadm=model.PARTIAL if fails else model.JOINED, etcd_data="-master-" in name)
         if not fails:
             self.update(ready={**(self.observed.ready or {}), name: True})
+
+    def _infrastructure(self, name, fails):
+        self.update(infrastructure=None if fails else "infrastructure")
 
     def _addons(self, name, fails):
         self.update(addons=not fails)

@@ -380,7 +380,7 @@ def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, 
 
 def test_every_kind_of_step_has_a_limit_advice_and_an_event():
     kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
-    kinds |= {model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
+    kinds |= {model.INFRASTRUCTURE, model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
     kinds |= {health.RESTART, health.START, health.REBOOT, health.REPLACE}
     kinds |= {*rollout.KINDS}
     for table in (reconcile.DONE, execute.LIMITS, execute.ADVICE):

@@ -396,6 +396,10 @@ class Cluster:
             History(self.store, self.opts),
         )
 
+    def anew(self) -> Cluster:
+        """Return it with the settings and the version of Kubernetes that are on record now."""
+        return dataclasses.replace(self)
+
     def _kubernetes(self) -> Any:
         from managed_k8s.volumes import kubernetes
 

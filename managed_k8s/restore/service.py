@@ -118,6 +118,7 @@ class Restore:
         done: list[str] = kept["done"] if kept.get("plan", {}).get("id") == plan.id else []
         if plan.base and not plan.own and not done:
             versions.went_back(self.store, self.cluster.backups.find(plan.backup).kubernetes)
+            self.cluster = self.cluster.anew()
         self.history.add("restore", "begun", f"{plan.id}: {', '.join(plan.steps().values())}")
         for kind, words in plan.steps().items():
             if kind == planning.JOIN or kind in done:

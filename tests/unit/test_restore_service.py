@@ -19,6 +19,7 @@ from managed_k8s.restore import verbs
 from managed_k8s.restore.plan import Left, Plan, RestoreError, Situation
 from managed_k8s.restore.service import Restore
 from managed_k8s.store import Store
+from managed_k8s.upgrade import versions
 from tests.unit import backups
 
 NODES = [node for name in ("demo-gateway-1", "demo-master-1", "demo-master-2") if (node := naming.parse(name))]
@@ -140,6 +141,12 @@ class Cluster:
         self.store, self.nodes, self.log = Store(folder, "demo"), NODES, log
         self.cloud, self.kube, self.backups = Cloud(log), Kube(), Backups(folder / "scratch")
         self._reconciler = Reconciler(log)
+        # The version that its settings had when they were read, as those of a live one are read once.
+        self.version = (self.store.read(versions.SEEN) or {}).get("config")
+
+    def anew(self):
+        self.version = self.store.read(versions.SEEN)["config"]
+        return self
 
     def reconciler(self):
         return self._reconciler
@@ -191,6 +198,7 @@ def test_after_an_upgrade_the_base_gets_the_programs_of_the_backup_while_all_run
     assert restore.run(BACK)
     assert log[2:5] == [("runs", "demo-master-1"), ("state.apply", "demo-master-1"), ("stand_down", "demo-master-2")]
     assert restore.store.read("versions.json")["config"] == RECORD.kubernetes
+    assert restore.cluster.version == RECORD.kubernetes
 
 
 def test_a_master_gets_what_it_needs_and_nothing_else(restore):

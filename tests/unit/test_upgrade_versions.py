@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from managed_k8s import mirror, node_pillar
+from managed_k8s import live, mirror, node_pillar
 from managed_k8s import settings as settings_module
 from managed_k8s.naming import GATEWAY, MASTER, ROLES, WORKER, Node
 from managed_k8s.store import Store
@@ -160,3 +160,13 @@ def test_after_a_restore_the_version_of_the_backup_counts(store):
     versions.went_back(store, OLD)
     assert {version_of(store, f"{role}-1", NEW) for role in (GATEWAY, MASTER, WORKER)} == {OLD}
     assert Record(store).upgrade() == Record(store).begun() == {}
+
+
+def test_what_brings_a_cluster_back_goes_on_with_the_version_of_the_backup(store, monkeypatch):
+    monkeypatch.setattr(live.inputs, "checked", lambda opts, name: written(OLD))
+    monkeypatch.setattr(live.Store, "of", lambda opts, name: store)
+    versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW, "demo-worker-1": NEW}))
+    cluster = live.Cluster({}, "demo")
+    assert cluster.settings["kubernetes"]["version"] == NEW
+    versions.went_back(store, OLD)
+    assert cluster.anew().settings["kubernetes"]["version"] == OLD

@@ -58,8 +58,8 @@ def test_the_old_authority_is_nowhere_any_more(demo):
     authority = demo.store.read_text(access.CA).strip()
     for name in [*demo.names("master"), *demo.names("worker")]:
         assert demo.ssh(name, "sudo cat /etc/kubernetes/pki/ca.crt") == authority
-        for line in demo.ssh(name, "sudo grep -h certificate-authority-data: /etc/kubernetes/*.conf").splitlines():
-            assert demo.ssh(name, f"echo {line.split()[1]} | base64 -d") == authority
+        lines = demo.ssh(name, "sudo sh -c 'grep -h certificate-authority-data: /etc/kubernetes/*.conf'").splitlines()
+        assert {base64.b64decode(line.split()[1]).decode().strip() for line in lines} == {authority}
     for name in demo.names("gateway"):
         assert demo.ssh(name, "cat /etc/haproxy/kubernetes-ca.crt") == authority
     information = CoreV1Api(demo.api).read_namespaced_config_map("cluster-info", "kube-public").data["kubeconfig"]

@@ -421,6 +421,7 @@ class World:
             addons=True,
             resources="resources",
             smoke=self.smoke,
+            infrastructure="infrastructure",
             fleet=found,
         )
 

@@ -45,7 +45,11 @@ def test_settings_count(name):
 
 
 def test_a_process_that_names_the_folder_is_found(tmp_path):
-    with subprocess.Popen(["sh", "-c", "read line", str(tmp_path)], stdin=subprocess.PIPE) as process:
+    command = ["sh", "-c", "echo started; read line", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        # Until it runs, its command line may be empty: Popen returns a moment before the kernel has set it.
+        assert process.stdout
+        assert process.stdout.readline() == b"started\n"
         found = footprint.take(tmp_path)["process"]
         process.communicate(b"\n")
     assert any(name.startswith(f"{process.pid} ") for name in found)

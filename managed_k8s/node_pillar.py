@@ -18,8 +18,10 @@ from managed_k8s.upgrade import versions
 # Images that run on workers; everything that holds the cloud's credential runs on masters only.
 _WORKERS_IMAGES = {"coredns", "cinder-csi-plugin", "csi-node-driver-registrar", "flannel", "kube-proxy", "pause"}
 # Images without which kubeadm cannot finish, or the node is not Ready; the others may come while it joins.
-_FIRST_IMAGES = {
-    "etcd", "flannel", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "pause",
+# CoreDNS is one of a master's: kubeadm's preflight wants to pull what of a control plane's images is not there.
+_WORKERS_FIRST_IMAGES = {"flannel", "kube-proxy", "pause"}
+_MASTERS_FIRST_IMAGES = _WORKERS_FIRST_IMAGES | {
+    "coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
 }  # fmt: skip
 _FLANNEL = "flannel"
 _OWN = ("backup", "metrics", "healing", "maintenance")
@@ -89,7 +91,8 @@ def _artifacts(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
     pause = next(image["reference"] for image in images if image["archive"] == "images/pause.tar")
     sums = files | {image["archive"]: found["sums"][image["archive"]] for image in images}
     artifacts = {"base": found["base"], "sums": sums}
-    first = [image for image in images if _name(image) in _FIRST_IMAGES]
+    wanted = _MASTERS_FIRST_IMAGES if node.role == MASTER else _WORKERS_FIRST_IMAGES
+    first = [image for image in images if _name(image) in wanted]
     later = [image for image in images if image not in first]
     return {
         "debian": debian,

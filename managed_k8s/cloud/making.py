@@ -7,6 +7,7 @@ server costs more than one that is finished a little later. Its lock says that i
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -37,7 +38,9 @@ def run(opts: Mapping[str, Any], store: Store, name: str, limit: float) -> None:
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            process.kill()
+            # Its group: salt-cloud starts processes of its own, and they would wait for it for ever.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             raise CloudError(f"server {name} was not made within {limit:.0f} seconds; see {log}") from None
     if code:
         raise CloudError(_last_words(log) or f"salt-cloud ended with exit code {code}; see {log}")

@@ -25,6 +25,7 @@ _MASTERS_FIRST_IMAGES = _WORKERS_FIRST_IMAGES | {
 }  # fmt: skip
 _FLANNEL = "flannel"
 _OWN = ("backup", "metrics", "healing", "maintenance")
+_SECURITY_GROUPS = ("api_allowed_cidrs", "ssh_allowed_cidrs")
 # A minion says when something that should work on its server does not, or does again; seconds between its looks.
 BEACONS = {"managed_k8s_node": [{"interval": 10}]}
 _MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
@@ -69,8 +70,9 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
 
 
 def of_nodes(settings: Settings) -> Settings:
-    """Return the settings that nodes are made from; the others are the Salt master's own, and change no node."""
-    return {name: value for name, value in settings.items() if name not in _OWN}
+    """Return the settings that nodes are made from; the others, the Salt master's and the cloud's, change no node."""
+    openstack = {name: value for name, value in settings["openstack"].items() if name not in _SECURITY_GROUPS}
+    return {name: value for name, value in settings.items() if name not in _OWN} | {"openstack": openstack}
 
 
 def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ def gateways(demo):
 
 def test_who_may_log_in_to_gateways_is_changed_and_nothing_else(demo, gateways, nobody_by_ssh):
     assert all(listens(address, SSH) for address in gateways)
-    assert "correct network and security groups" in demo.verb("plan")["steps"]
+    assert demo.verb("plan")["steps"] == ["correct network and security groups"]
     demo.checkout.run("salt-run", "managed_k8s.reconcile", demo.name, timeout=900)
     demo.checkout.run("salt-run", "managed_k8s.wait", demo.name, timeout=900)
     eventually(lambda: not any(listens(address, SSH) for address in gateways), 60, interval=2)

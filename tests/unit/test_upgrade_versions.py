@@ -76,6 +76,13 @@ def test_how_nodes_are_maintained_changes_none(store):
     assert node_pillar.public(node, settings, store, "tree") == node_pillar.public(node, other, store, "tree")
 
 
+@pytest.mark.parametrize("key", ["api_allowed_cidrs", "ssh_allowed_cidrs"])
+def test_who_may_reach_the_cluster_changes_none(store, key):
+    node, settings = Node("demo", "gateway", 1), written(OLD)
+    other = {**settings, "openstack": {**settings["openstack"], key: ["192.0.2.0/24"]}}
+    assert node_pillar.public(node, settings, store, "tree") == node_pillar.public(node, other, store, "tree")
+
+
 def test_an_api_that_is_about_to_be_replaced_says_nothing(store):
     versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW}))
     versions.went_back(store, OLD)

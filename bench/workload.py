@@ -61,7 +61,7 @@ class Workload:
         """Return writer -> how many writes it made, and which failed. Raises ApiException."""
         found = {}
         for pod in self._core.list_namespaced_pod(self.space.namespace, label_selector="app=probe").items:
-            # 204, and None, of a pod that no node has yet (k8s.io/kubernetes, registry/core/pod/strategy.go, LogLocation).
+            # 204, and None, of a pod that no node has yet (kubernetes, registry/core/pod/strategy.go, LogLocation).
             log = self._core.read_namespaced_pod_log(pod.metadata.name, self.space.namespace) or ""
             lines = log.splitlines()
             made = [int(line.split()[1]) for line in lines if line.startswith("written")]

@@ -20,6 +20,7 @@ import yaml
 from bench.planning import CLUSTER, nodes
 from bench.stand_in_apis import HOST, served
 from managed_k8s import access, settings
+from managed_k8s.healing.disks import Disks
 from managed_k8s.jobs import Answer
 from managed_k8s.live import LiveCloud, LiveKube
 from managed_k8s.naming import Node
@@ -43,12 +44,13 @@ def observer(count: int) -> Iterator[tuple[Observer, dict[str, str]]]:
         clouds.write_text(yaml.safe_dump({"clouds": {"stand-in": _account(ports["identity"], folder / "ca.pem")}}))
         found, store = settings.complete(_SETTINGS, "stand-in"), Store(folder, CLUSTER)
         _fill(store, found, authority, ports["kubernetes"])
-        cloud = LiveCloud({"managed_k8s": {"checkout": name, "state": name}}, CLUSTER, found)
+        opts = {"managed_k8s": {"checkout": name, "state": name}}
+        cloud = LiveCloud(opts, CLUSTER, found)
         kube = _Kube(CLUSTER, found, store, cloud)
         # The environment's clouds.yaml comes first; the API's port is no setting.
         environment = mock.patch.dict(os.environ, OS_CLIENT_CONFIG_FILE=str(clouds))
         with environment, mock.patch.object(access, "PORT", ports["kubernetes"]):
-            look = Observer(store, found, every, folder, cloud, _Jobs(every), kube)
+            look = Observer(store, found, every, folder, cloud, _Jobs(every), kube, Disks(opts, store))
             yield look, {f"{HOST}:{port}": service for service, port in ports.items()}
 
 

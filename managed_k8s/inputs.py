@@ -76,6 +76,13 @@ def servers(opts: Mapping[str, Any], cluster: str) -> dict[str, str]:
     return {name: entry.profile for name, entry in server_map(opts).of_cluster(cluster).items()}
 
 
+def keys(opts: Mapping[str, Any], cluster: str) -> dict[str, dict[str, Any]]:
+    """Return what the cluster's servers are made from: name -> keys of its profile, and of the map. Raises MapError."""
+    profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d").good
+    entries = server_map(opts).of_cluster(cluster)
+    return {name: cluster_map.merged(profiles.get(one.profile, {}), one.overrides) for name, one in entries.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
     """The profiles and providers in the checkout."""

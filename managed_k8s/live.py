@@ -14,6 +14,7 @@ from managed_k8s import reconcile as reconciling
 from managed_k8s.backup import etcd
 from managed_k8s.backup.service import Backups
 from managed_k8s.execute import Executor
+from managed_k8s.healing.disks import Disks
 from managed_k8s.history import History
 from managed_k8s.jobs import SaltJobs
 from managed_k8s.settings import Settings
@@ -408,7 +409,8 @@ class Cluster:
     def observer(self) -> observe.Observer:
         """Return what looks at it."""
         root: Path = checkout.root(self.opts)
-        made = observe.Observer(self.store, self.settings, self.nodes, root, self.cloud, SaltJobs(self.opts), self.kube)
+        jobs, disks = SaltJobs(self.opts), Disks(self.opts, self.store)
+        made = observe.Observer(self.store, self.settings, self.nodes, root, self.cloud, jobs, self.kube, disks)
         made.written = self.written["kubernetes"]["version"]
         return made
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from managed_k8s import checkout, fleet, naming, node_pillar
 from managed_k8s.cloud import rules
-from managed_k8s.healing.observe import Doctor
+from managed_k8s.healing.observe import Disks, Doctor
 from managed_k8s.intent import Intent
 from managed_k8s.jobs import Answer, Jobs
 from managed_k8s.model import PARTIAL, Desired, Facts, Fleet, Marker, Member, Observed
@@ -93,13 +93,14 @@ class Observer:
         cloud: Cloud,
         jobs: Jobs,
         api: Api,
+        disks: Disks,
     ) -> None:
         self.store, self.settings, self.nodes, self.root = store, settings, tuple(sorted(nodes)), root
         self.cloud, self.jobs, self.api = cloud, jobs, api
         self.intent = Intent(store)
         # Version of Kubernetes in the settings file, where `settings` has the one that counts.
         self.written = ""
-        self.doctor = Doctor(store, settings, self.nodes)
+        self.doctor = Doctor(store, settings, self.nodes, disks)
         # Whether etcd's members are asked for though no master comes or goes.
         self.asks_for_members = False
         self._facts: dict[str, Facts] = {}

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import psutil
 
-from managed_k8s import access, checkout, cluster_map, inputs, mirror, naming, removal_plan, wakeups, ways
+from managed_k8s import access, cluster_map, inputs, mirror, naming, removal_plan, wakeups, ways
 from managed_k8s.backup import service
 from managed_k8s.history import History
 from managed_k8s.insight.status import words
@@ -346,9 +346,7 @@ def ssh_configuration(opts: Mapping[str, Any], name: str) -> Path:
 
     store = Store.of(opts, name)
     servers = store.read("inventory.json") or {}
-    profiles = cluster_map.read_profiles(checkout.root(opts) / "cloud.profiles.d").good
-    of_servers = {server: profiles.get(profile, {}) for server, profile in inputs.servers(opts, name).items()}
-    text = ways.ssh_config(servers, of_servers, store.path(SSH_KEY), store.path("known_hosts/x").parent)
+    text = ways.ssh_config(servers, inputs.keys(opts, name), store.path(SSH_KEY), store.path("known_hosts/x").parent)
     store.write_text("ssh_config", text)
     return store.path("ssh_config")
 

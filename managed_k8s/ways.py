@@ -21,14 +21,14 @@ Host *
 """
 
 
-def ssh_config(servers: Servers, profiles: Servers, key: Path, known_hosts: Path) -> str:
+def ssh_config(servers: Servers, keys: Servers, key: Path, known_hosts: Path) -> str:
     """Return a configuration for ssh in which every server that has an address has its name.
 
-    servers: name -> id, role, status, address, floating_ip. profiles: server -> the keys of its profile.
+    servers: name -> id, role, status, address, floating_ip. keys: server -> what it is made from.
     key: the private key, where the profile names none. known_hosts: folder of a file a server, by its id.
     """
     hosts = [
-        _host(name, server, profiles.get(name, {}), servers, key, known_hosts)
+        _host(name, server, keys.get(name, {}), servers, key, known_hosts)
         for name, server in sorted(servers.items())
         if server["address"]
     ]

@@ -1,7 +1,8 @@
 """Who is ill, and what is to be done about it: a pure function of what the sources say, of what was tried, and of now.
 
 Two sources that do not depend on each other agree before anything is rebooted or replaced: those a server works for
-(Kubernetes, etcd, the API's port), and its minion or Nova. A service is started again on the server's own word.
+(Kubernetes, etcd, the API's port; SSH, for a gateway's disk), and its minion or Nova. A service is started again on the
+server's own word.
 """
 
 from __future__ import annotations

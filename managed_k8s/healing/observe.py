@@ -1,4 +1,4 @@
-"""What a look says of servers' health: asks the gateways' ports, and puts the rest together."""
+"""What a look says of servers' health: asks the gateways' ports and disks, and puts the rest together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import contextlib
 import socket
 import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from managed_k8s.healing import judgement, record, signs
-from managed_k8s.healing.health import Health
-from managed_k8s.model import Observed
+from managed_k8s.healing.health import DISK, Health
+from managed_k8s.model import Facts, Observed
 from managed_k8s.naming import GATEWAY, ROLES, Node
 from managed_k8s.store import Store
 
 API_PORT = 6443
 _TIMEOUT = 2
+
+
+class Disks(Protocol):
+    """What is asked of servers, by another way than their minions."""
+
+    def full(self, names: Collection[str], servers: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
+        """Return whether servers have a full disk; nothing about those that cannot be asked."""
 
 
 class Doctor:
@@ -25,8 +32,8 @@ class Doctor:
     settings: with defaults. nodes: all of the map.
     """
 
-    def __init__(self, store: Store, settings: Mapping[str, Any], nodes: Collection[Node]) -> None:
-        self.store, self.settings, self.nodes = store, settings, nodes
+    def __init__(self, store: Store, settings: Mapping[str, Any], nodes: Collection[Node], disks: Disks) -> None:
+        self.store, self.settings, self.nodes, self.disks = store, settings, nodes, disks
 
     def health(
         self,
@@ -48,6 +55,7 @@ class Doctor:
         # What a rollout restarts is away on purpose.
         handled = fleet.condemned.keys() | fleet.busy | fleet.remains | observed.rollout.begun.keys()
         nodes = [node for node in self.nodes if node.id not in handled]
+        open_ports = ports([node.id for node in nodes if node.role == GATEWAY], servers)
         found = signs.collect(
             nodes,
             servers,
@@ -55,7 +63,8 @@ class Doctor:
             observed.known,
             kubernetes,
             fleet.members,
-            ports([node.id for node in nodes if node.role == GATEWAY], servers),
+            open_ports,
+            self.disks.full(doubted(open_ports, observed.minions), servers),
             self.store.read(signs.SILENT) or {},
         )
         marker = observed.marker
@@ -69,6 +78,13 @@ class Doctor:
             api=kubernetes is not None or not (marker and marker.finished),
             smoke=smoke,
         )
+
+
+def doubted(open_ports: Mapping[str, bool], facts: Mapping[str, Facts]) -> list[str]:
+    """Return the gateways that serve while their own word, or their silence, may be that their disk is full."""
+    return [
+        name for name, answers in open_ports.items() if answers and (name not in facts or DISK in facts[name].ailments)
+    ]
 
 
 def ports(gateways: Collection[str], servers: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:

@@ -21,13 +21,15 @@ def collect(
     kubernetes: Mapping[str, Mapping[str, Any]] | None,
     members: Iterable[Member] | None,
     ports: Mapping[str, bool],
+    full: Mapping[str, bool],
     silent: Mapping[str, Mapping[str, Any]],
 ) -> list[Signs]:
     """Return the signs of all servers that ever worked.
 
     nodes: those to be looked at. servers: as listing() returns them. facts: of minions that answer. known: servers
     whose minion ever answered. kubernetes: its nodes, or None when it cannot be asked. members: of etcd, or None when
-    nobody was asked. ports: gateway -> whether it takes connections for the API. silent: as the watch keeps it.
+    nobody was asked. ports: gateway -> whether it takes connections for the API. full: gateway -> whether its disk is,
+    of those that were asked. silent: as the watch keeps it.
     """
     ill = {member.node for member in members or () if not member.healthy and not member.lost}
     found = []
@@ -37,7 +39,10 @@ def collect(
             continue
         state = None if kubernetes is None else kubernetes.get(name)
         heard = _since(silent, name, is_silent=_is_silent(state, silent.get(name)) or ports.get(name) is False)
-        outside = _port(ports.get(name)) if node.role == GATEWAY else _kubernetes(state, heard, name in ill)
+        if node.role == GATEWAY:
+            outside = _gateway(ports.get(name), full.get(name))
+        else:
+            outside = _kubernetes(state, heard, name in ill)
         minion = facts.get(name)
         ailments = minion.ailments if minion else ()
         found.append(
@@ -55,8 +60,12 @@ def _since(silent: Mapping[str, Mapping[str, Any]], name: str, is_silent: bool) 
     return float(silent[name]["since"]) if is_silent and name in silent else None
 
 
-def _port(answers: bool | None) -> str | None:
-    return None if answers is None else "" if answers else "it takes no connections for the API"
+def _gateway(answers: bool | None, full: bool | None) -> str | None:
+    if answers is None:
+        return None
+    if not answers:
+        return "it takes no connections for the API"
+    return "SSH says that its disk is full" if full else ""
 
 
 def _kubernetes(state: Mapping[str, Any] | None, heard: float | None, etcd_is_ill: bool) -> str | None:

@@ -242,6 +242,14 @@ def test_a_gateway_falls_silent(demo, fault):
     assert "condemned" not in what
 
 
+def test_a_gateway_whose_disk_is_full_is_replaced(demo):
+    name = demo.names("gateway")[0]
+    before = demo.servers[name]["id"]
+    what = heals(demo, name, strike(demo, name, "fill-disk"), REPLACED_LATE)
+    assert only(what, RUNGS) == ["condemned", "removed", "created"]
+    assert demo.servers[name]["id"] != before
+
+
 # What heals is disturbed
 
 

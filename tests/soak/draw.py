@@ -49,7 +49,7 @@ KINDS = (
     Kind("freeze", "freeze", ANY, REVIVED),
     Kind("network cut", "cut", ANY, REPLACED),
     Kind("kubelet stopped", "stop-kubelet", NODES, REVIVED),
-    Kind("disk full", "fill-disk", NODES, REPLACED_LATE),
+    Kind("disk full", "fill-disk", ANY, REPLACED_LATE),
     Kind("etcd data corrupt", "corrupt-etcd", (MASTER,), REPLACED_LATE),
     Kind("server deleted", "delete", NODES, REPLACED, ends="joined"),
     Kind("power loss of two at once", "power-loss", (WORKER,), REVIVED, victims=2),

@@ -355,6 +355,17 @@ def test_a_full_disk_that_silences_the_minion_costs_the_server_though_its_node_i
     assert [(step.node, step.held) for step in steps] == [(full.name, "")]
 
 
+def test_a_gateway_whose_disk_is_full_to_two_is_made_anew_and_one_is_not_enough():
+    name, clinic = "demo-gateway-2", Clinic()
+    (patient,) = clinic.look(well(name, ailments=("disk",))).patients
+    assert (patient.remedy, patient.why) == ("", "its disk is full")
+    full = well(name, ailments=("disk",), outside="SSH says that its disk is full")
+    clinic.look(full)
+    found = clinic.look(full, after=61)
+    assert [step.node for step in only(plan.plan(DEMO, change(healthy(), health=found)), REPLACE)] == [name]
+    assert Clinic().look(well(name, outside="SSH says that its disk is full")).patients == ()
+
+
 def test_a_master_whose_etcd_does_not_start_any_more_is_rebooted_and_then_leaves_etcd_before_it_is_made_anew():
     name, clinic = "demo-master-2", Clinic()
     ill_etcd = well(name, outside="the other masters say that its etcd is ill", ailments=("etcd",))

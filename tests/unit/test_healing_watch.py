@@ -81,9 +81,9 @@ def test_before_there_is_an_api_there_are_no_leases(watching):
 # What a look makes of it
 
 
-def collect(kubernetes, minions=KNOWN, ports=None, silent=None, members=None, servers=SERVERS):
+def collect(kubernetes, minions=KNOWN, ports=None, full=None, silent=None, members=None, servers=SERVERS):
     facts = dict.fromkeys(minions, Facts())
-    found = signs.collect(NODES, servers, facts, KNOWN, kubernetes, members, ports or {}, silent or {})
+    found = signs.collect(NODES, servers, facts, KNOWN, kubernetes, members, ports or {}, full or {}, silent or {})
     return {one.name: one for one in found}
 
 
@@ -124,10 +124,36 @@ def test_of_a_silent_gateway_it_is_known_since_when():
     assert found["demo-gateway-1"].heard == 7
 
 
+@pytest.mark.parametrize(
+    ("port", "full", "words"),
+    [
+        (True, True, "SSH says that its disk is full"),
+        (True, False, ""),
+        (True, None, ""),
+        (False, True, "it takes no connections for the API"),
+        (None, True, None),
+    ],
+)
+def test_what_is_heard_of_a_gateways_disk(port, full, words):
+    asked = {name: {"demo-gateway-1": answer} for name, answer in {"ports": port, "full": full}.items()}
+    assert collect({}, **asked)["demo-gateway-1"].outside == words
+
+
+def test_gateways_that_serve_are_asked_for_their_disk_only_when_something_speaks_for_it():
+    facts = {
+        "g1": Facts(),
+        "g2": Facts(ailments=("disk",)),
+        "g3": Facts(ailments=("haproxy",)),
+        "g4": Facts(ailments=("disk",)),
+    }
+    ports = {"g1": True, "g2": True, "g3": True, "g4": False, "g5": True}
+    assert observe.doubted(ports, facts) == ["g2", "g5"]
+
+
 def test_what_is_not_complete_or_never_worked_is_not_judged():
     pending = {**SERVERS, "demo-worker-1": {**SERVERS["demo-worker-1"], "pending": True}}
     assert "demo-worker-1" not in collect({}, servers=pending)
-    assert signs.collect(NODES, SERVERS, {}, [], {}, None, {}, {}) == []
+    assert signs.collect(NODES, SERVERS, {}, [], {}, None, {}, {}, {}) == []
 
 
 def test_a_gateways_port_is_asked(monkeypatch):

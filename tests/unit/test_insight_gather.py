@@ -125,7 +125,7 @@ def cluster(tmp_path, monkeypatch, authority, want=DEMO):
     made: Any = SimpleNamespace(
         name="demo", store=store, settings=found, nodes=list(want.nodes), backups=backups, parts=parts,
         kube=SimpleNamespace(connect=lambda: None), volumes=SimpleNamespace(state=lambda: {"problems": []}),
-        observer=lambda: observe.Observer(store, found, want.nodes, checkout.root(), parts, parts, parts),
+        observer=lambda: observe.Observer(store, found, want.nodes, checkout.root(), parts, parts, parts, parts),
     )  # fmt: skip
     return made
 

@@ -273,6 +273,17 @@ def two(opts):
     return opts
 
 
+def test_what_the_map_says_of_a_server_lies_over_its_profile(two):
+    write(
+        two,
+        "cluster.map",
+        "one-gateway: [{one-gateway-1: {flavor: large}}, one-gateway-2]\ntwo-gateway: [two-gateway-1]",
+    )
+    found = inputs.keys(two, "one")
+    assert {name: keys["flavor"] for name, keys in found.items()} == {"one-gateway-1": "large", "one-gateway-2": "f"}
+    assert {keys["image"] for keys in found.values()} == {"i"}
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -250,6 +250,14 @@ def test_a_gateway_whose_disk_is_full_is_replaced(demo):
     assert demo.servers[name]["id"] != before
 
 
+def test_a_gateway_that_was_deleted_is_made_anew(demo):
+    name = demo.names("gateway")[-1]
+    before = demo.servers[name]["id"]
+    what = heals(demo, name, strike(demo, name, "delete"), REPLACED, by="converged")
+    assert only(what, RUNGS) == ["created"]
+    assert demo.servers[name]["id"] != before
+
+
 # What heals is disturbed
 
 

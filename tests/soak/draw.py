@@ -52,6 +52,7 @@ KINDS = (
     Kind("disk full", "fill-disk", ANY, REPLACED_LATE),
     Kind("etcd data corrupt", "corrupt-etcd", (MASTER,), REPLACED_LATE),
     Kind("server deleted", "delete", NODES, REPLACED, ends="joined"),
+    Kind("gateway deleted", "delete", (GATEWAY,), REPLACED, ends="converged"),
     Kind("power loss of two at once", "power-loss", (WORKER,), REVIVED, victims=2),
     Kind(f"power loss, {RESTART}", "power-loss", ANY, REPLACED, meanwhile=RESTART),
     Kind(f"power loss, {OUTAGE_OF_CLOUD}", "power-loss", ANY, REVIVED + OUTAGE, meanwhile=OUTAGE_OF_CLOUD),

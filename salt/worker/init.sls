@@ -2,6 +2,7 @@ include:
   - common
   - container_runtime
   - kubernetes
+  - worker.configured
   - kubernetes.prepared
   - container_runtime.images
   - kubernetes.upcoming

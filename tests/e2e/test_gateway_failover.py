@@ -1,7 +1,9 @@
-"""The gateway that holds the virtual IP loses its power: the API comes back at its floating IP."""
+"""The gateway that holds the virtual IP loses its power: the API comes back at its floating IP. What a reload ends."""
 
 from __future__ import annotations
 
+import http.client
+import ssl
 import time
 
 import pytest
@@ -75,3 +77,18 @@ def test_the_api_survives_the_power_loss_of_a_gateway(demo):
     # Who comes back does not take it away from who has it: that would interrupt the API a second time.
     assert holders(demo, gateways) == [other]
     write(demo, "e2e-after")
+
+
+def test_who_is_connected_while_a_gateway_is_reloaded_gets_a_connection_that_is_watched(demo):
+    """A process that was replaced checks no servers: connections through it hang where a master hangs."""
+    name = demo.names("gateway")[0]
+    address = demo.servers[name]["floating_ip"]
+    connection = http.client.HTTPSConnection(address, access.PORT, context=ssl._create_unverified_context())  # noqa: S323
+    connection.request("GET", "/livez")
+    assert connection.getresponse().read() == b"ok"
+    demo.ssh(name, "sudo systemctl reload haproxy")
+    # An API server keeps an idle one for 90 seconds.
+    connection.sock.settimeout(30)
+    assert connection.sock.recv(1) == b""
+    connection.close()
+    assert access.answers(address)

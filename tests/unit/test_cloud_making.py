@@ -59,8 +59,8 @@ def test_one_without_a_word_names_its_log(opts, store, salt_cloud):
 
 def test_one_that_takes_too_long_is_ended_with_all_that_it_started(opts, store, tmp_path, salt_cloud):
     salt_cloud(f"sleep 60 & echo $! > {tmp_path}/child; wait")
-    with pytest.raises(CloudError, match=f"{NAME} was not made within 1 seconds"):
-        making.run(opts, store, NAME, 1)
+    with pytest.raises(CloudError, match=f"{NAME} was not made within 3 seconds"):
+        making.run(opts, store, NAME, 3)
     child = int(Path(tmp_path, "child").read_text())
     for _ in range(100):
         if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:

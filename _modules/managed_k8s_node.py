@@ -213,8 +213,9 @@ def facts():
     """Return what the reconciler needs to know about this server.
 
     revision: what it was made from. prepared: what it is ready for kubeadm with. kubeadm: none, partial, initialised or
-    joined. etcd_data: whether there is a member. ailments: what does not work of what should. virtual_ip: whether a
-    gateway has the API's address now; of others None. boot: id of its present boot. certificates: when they end.
+    joined. etcd_data: whether there is a member. ailments: what does not work of what should. disk_free: 0 to 1, of the
+    fullest disk. virtual_ip: whether a gateway has the API's address now; of others None. boot: id of its present boot.
+    certificates: when they end.
 
     CLI Example: ``salt 'demo-*' managed_k8s_node.facts``
     """
@@ -224,6 +225,7 @@ def facts():
         "kubeadm": _kubeadm_state(),
         "etcd_data": (_ETCD_DATA / "member").is_dir(),
         "ailments": ailments(),
+        "disk_free": _disk_free(),
         "virtual_ip": _has_virtual_ip(),
         "boot": __salt__["managed_k8s_upgrade.boot"](),
         "certificates": __salt__["managed_k8s_upgrade.certificates"](),
@@ -267,9 +269,13 @@ def ailments():
     found = _dead(_VITAL[role])
     if role == "master" and not _listens(_ETCD_HEALTH):
         found.append("etcd")
-    if any(usage.free < usage.total * _FREE for usage in map(shutil.disk_usage, ("/", "/var/lib"))):
+    if _disk_free() < _FREE:
         found.append("disk")
     return found
+
+
+def _disk_free():
+    return min(usage.free / usage.total for usage in map(shutil.disk_usage, ("/", "/var/lib")))
 
 
 def _dead(services):

@@ -42,8 +42,8 @@ class Facts:
 
     revision: what it was converged to. prepared: what it was last ready for kubeadm with; it may be converging still.
     kubeadm: NONE, PARTIAL, INITIALISED or JOINED. etcd_data: None when it could not say. ailments: what does not work.
-    virtual_ip: whether a gateway has the API's address now; None when it does not say. boot: id of its present boot.
-    certificates: until when they are good.
+    disk_free: 0 to 1, of its fullest disk. virtual_ip: whether a gateway has the API's address now. boot: id of its
+    present boot. certificates: until when they are good. What it does not say is None.
     """
 
     revision: str | None = None
@@ -51,6 +51,7 @@ class Facts:
     etcd_data: bool | None = None
     prepared: str | None = None
     ailments: tuple[str, ...] = ()
+    disk_free: float | None = None
     virtual_ip: bool | None = None
     boot: str | None = None
     certificates: Ends = dataclasses.field(default_factory=Ends)

@@ -324,6 +324,7 @@ def _facts(answer: Answer) -> Facts:
         found.get("etcd_data"),
         found.get("prepared"),
         ailments=tuple(map(str, found.get("ailments") or ())),
+        disk_free=free if isinstance(free := found.get("disk_free"), float) else None,
         virtual_ip=found.get("virtual_ip"),
         boot=found.get("boot"),
         certificates=certificates.Ends.of(found.get("certificates")),

@@ -11,6 +11,8 @@ RESTART, START, REBOOT, REPLACE = "restart", "start", "reboot", "replace"
 # What a server says of itself, in facts.
 SERVICES = ("containerd", "kubelet", "haproxy", "keepalived")
 DISK, ETCD = "disk", "etcd"
+# What follows from what it says, and from what Kubernetes says.
+LOW_DISK = "low_disk"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from managed_k8s.healing.health import (
     DISK,
     ETCD,
+    LOW_DISK,
     REBOOT,
     REPLACE,
     RESTART,
@@ -31,12 +32,19 @@ _RUNG = {RESTART: 0, START: 1, REBOOT: 1, REPLACE: 2}
 _SETTLE = {RESTART: 45, START: 150, REBOOT: 150, REPLACE: 0}
 # Seconds that a dead service has, to be started by systemd.
 _RESTART_AFTER = 10
+# Seconds that a kubelet has, to make room by removing images and pods: one pod after the other.
+_RECLAIM_AFTER = 300
 _LONGEST = 3600
 _OFF, _ERROR = "SHUTOFF", "ERROR"
 # What the reconciler, or somebody else, does with a server right now.
 _CHANGING = {"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "RESIZE", "REVERT_RESIZE", "PASSWORD"}
 _SOMEBODYS = {"RESCUE", "VERIFY_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "DELETED", "SOFT_DELETED"}
-_WORDS = {ETCD: "etcd does not answer", DISK: "its disk is full", **{s: f"{s} does not run" for s in SERVICES}}
+_WORDS = {
+    ETCD: "etcd does not answer",
+    DISK: "its disk is full",
+    LOW_DISK: "little of its disk is free",
+    **{s: f"{s} does not run" for s in SERVICES},
+}
 
 Entry = dict[str, Any]
 
@@ -214,6 +222,8 @@ class _Judgement:
             # After each replacement that did not help, twice as long.
             replaced = sum(attempt["what"] == REPLACE for attempt in entry["tried"])
             due = entry["since"] + min(self.rules[one.role]["after_seconds"] * 2**replaced, _LONGEST)
+            if LOW_DISK in one.ailments:
+                due = max(due, entry["since"] + _RECLAIM_AFTER)
         if tried and not tried[-1].get("refused"):
             due = max(due, tried[-1]["at"] + _SETTLE[tried[-1]["what"]])
         if due > self.now:
@@ -275,7 +285,8 @@ def _ladder(one: Signs) -> Iterable[str]:
     if one.status == _OFF and sick:
         return (START, REPLACE)
     services = one.minion and set(one.ailments) & set(SERVICES)
-    boots = () if one.minion and set(one.ailments) == {DISK} else (REBOOT,)
+    is_full = one.minion and one.ailments and set(one.ailments) <= {DISK, LOW_DISK}
+    boots = () if is_full else (REBOOT,)
     return (*((RESTART,) if services else ()), *((*boots, REPLACE) if sick else ()))
 
 

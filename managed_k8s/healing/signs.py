@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from managed_k8s.healing.health import Signs
+from managed_k8s.healing.health import DISK, LOW_DISK, Signs
 from managed_k8s.model import Facts, Member
 from managed_k8s.naming import GATEWAY, Node
 
 # In the store, by managed_k8s/healing/watch.py: name -> `since`, and the `lease` that was not renewed since then.
 SILENT = "silent.json"
+# What is free of a disk when a kubelet that is left alone says disk pressure (imagefs.available; evictionHard).
+_LOW = 0.15
 
 
 def collect(
@@ -44,11 +46,19 @@ def collect(
         else:
             outside = _kubernetes(state, heard, name in ill)
         minion = facts.get(name)
-        ailments = minion.ailments if minion else ()
+        ailments = _ailments(minion, state) if minion else ()
         found.append(
             Signs(name, node.role, str(server["id"]), str(server["status"]), outside, bool(minion), ailments, heard)
         )
     return found
+
+
+def _ailments(minion: Facts, state: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return what a minion says of itself. That its disk is rather full counts when Kubernetes calls it full."""
+    pressed = state is not None and state.get("disk_pressure") and DISK not in minion.ailments
+    if pressed and minion.disk_free is not None and minion.disk_free < _LOW:
+        return (*minion.ailments, LOW_DISK)
+    return minion.ailments
 
 
 def _is_silent(state: Mapping[str, Any] | None, note: Mapping[str, Any] | None) -> bool:

@@ -226,6 +226,11 @@ def _wrong(world: World, data: Data) -> Iterable[str]:
     yield from _wrong_address(world, data["address"]["holders"])
     yield from _wrong_etcd(data["etcd"])
     yield from _wrong_versions(world)
+    yield from (
+        f"{name}: Kubernetes says that its disk is full (DiskPressure): no pod without a toleration starts there"
+        for name, node in sorted((world.nodes or {}).items())
+        if node.get("disk_pressure")
+    )
     yield from (f"{_in_words(step)}: failed {why}" for step, why in data["failed"].items())
     yield from (f"backups: {problem}" for problem in world.backup.problems)
     yield from world.renewals

@@ -122,6 +122,16 @@ def test_a_worker_whose_disk_is_full_is_replaced(demo):
     assert is_replaced(heals(demo, name, strike(demo, name, "fill-disk"), REPLACED_LATE))
 
 
+def test_a_worker_whose_kubelet_cannot_make_enough_room_is_replaced(demo):
+    """Less is free than the kubelet defends, and more than what its server calls full."""
+    name, since = demo.names("worker")[-1], time.time()
+    free = "$(($(df --output=avail --block-size=1 / | tail -1) - $(df --output=size --block-size=1 / | tail -1) / 12))"
+    demo.ssh(name, f"sudo fallocate --length {free} /var/tmp/filled")
+    what = heals(demo, name, since, REPLACED_LATE)
+    assert is_replaced(what)
+    assert next(seconds for _, kind, seconds in happened(demo, [name], since) if kind == "condemned") > 300
+
+
 def test_a_kubelet_that_is_broken_costs_the_server(demo):
     name, since = demo.names("worker")[0], time.time()
     demo.ssh(name, "sudo systemctl stop kubelet && sudo sh -c 'echo > /usr/local/bin/kubelet'")

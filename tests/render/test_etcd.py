@@ -84,8 +84,10 @@ def test_a_disk_ails_before_it_is_full(node, tmp_path, monkeypatch, free, found)
     (tmp_path / "initialised").touch()
     monkeypatch.setattr(node, "_dead", lambda services: [])
     monkeypatch.setattr(node, "_listens", lambda port: True)
-    monkeypatch.setattr(node.shutil, "disk_usage", lambda folder: SimpleNamespace(total=100, free=free))
+    disks = {"/": SimpleNamespace(total=100, free=50), "/var/lib": SimpleNamespace(total=100, free=free)}
+    monkeypatch.setattr(node.shutil, "disk_usage", disks.get)
     assert node.ailments() == found
+    assert node._disk_free() == free / 100
 
 
 def test_an_etcd_that_cannot_open_its_data_ails_though_it_takes_connections_at_times(node, tmp_path, monkeypatch):

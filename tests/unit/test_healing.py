@@ -131,6 +131,7 @@ def test_what_does_not_last_is_forgotten():
         ({"ailments": ("etcd",)}, [REBOOT, REPLACE]),
         ({"ailments": ("disk",)}, [REPLACE]),
         ({"ailments": ("kubelet", "disk")}, [RESTART, REBOOT, REPLACE]),
+        ({"ailments": ("low_disk",)}, [REPLACE]),
     ],
 )
 def test_rungs_that_cannot_help_are_left_out(signs, remedies):
@@ -138,7 +139,7 @@ def test_rungs_that_cannot_help_are_left_out(signs, remedies):
     ill = well("demo-master-2", outside=NOT_READY, **signs)
     clinic.look(ill)
     while True:
-        (patient,) = clinic.look(ill, after=200).patients
+        (patient,) = clinic.look(ill, after=301).patients
         if not patient.remedy:
             break
         assert patient.held == ""
@@ -353,6 +354,21 @@ def test_a_full_disk_that_silences_the_minion_costs_the_server_though_its_node_i
     minions = {name: facts for name, facts in healthy().minions.items() if name != full.name}
     steps = only(plan.plan(DEMO, change(healthy(), health=found, minions=minions)), REPLACE)
     assert [(step.node, step.held) for step in steps] == [(full.name, "")]
+
+
+def test_a_kubelet_has_five_minutes_to_make_room():
+    clinic, full = (
+        Clinic(),
+        well("demo-worker-1", ailments=("low_disk",), outside="Kubernetes says that its disk is full"),
+    )
+    clinic.look(full)
+    (patient,) = clinic.look(full, after=290).patients
+    assert (patient.remedy, patient.held) == (REPLACE, "in 10 s, unless it is well by then")
+    assert patient.why == "Kubernetes says that its disk is full, little of its disk is free"
+    (patient,) = clinic.look(full, after=11).patients
+    assert (patient.remedy, patient.held) == (REPLACE, "")
+    clinic.look(well("demo-worker-1"), after=5)
+    assert clinic.news == [], "nothing was done, so nobody is told"
 
 
 def test_a_gateway_whose_disk_is_full_to_two_is_made_anew_and_one_is_not_enough():

@@ -112,6 +112,25 @@ def test_what_kubernetes_says_of_a_worker(state, note, words, heard):
     assert (found["demo-worker-1"].outside, found["demo-worker-1"].heard) == (words, heard)
 
 
+@pytest.mark.parametrize(
+    ("pressure", "free", "says", "found"),
+    [
+        (True, 0.14, (), ("low_disk",)),
+        (True, 0.14, ("kubelet",), ("kubelet", "low_disk")),
+        (True, 0.04, ("disk",), ("disk",)),
+        (True, 0.15, (), ()),
+        (True, None, (), ()),
+        (False, 0.06, (), ()),
+    ],
+)
+def test_a_disk_that_is_rather_full_counts_when_kubernetes_calls_it_full(pressure, free, says, found):
+    facts = {"demo-worker-1": Facts(ailments=says, disk_free=free)}
+    kubernetes = {"demo-worker-1": node(disk_pressure=pressure)}
+    (one,) = signs.collect(NODES[-1:], SERVERS, facts, KNOWN, kubernetes, None, {}, {}, {})
+    assert one.name == "demo-worker-1"
+    assert one.ailments == found
+
+
 def test_an_ill_etcd_is_an_ill_master():
     members = [Member("1", "demo-master-1", healthy=False)]
     found = collect({"demo-master-1": node()}, members=members)

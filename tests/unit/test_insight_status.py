@@ -181,6 +181,13 @@ def test_a_lost_quorum_is_said():
     assert "the quorum is lost" in data["wrong"][0]
 
 
+def test_a_disk_that_kubernetes_calls_full_is_said():
+    nodes = worlds.kubernetes_nodes()
+    nodes["demo-worker-1"]["disk_pressure"] = True
+    (sentence,) = status.status(worlds.well(nodes=nodes))["wrong"]
+    assert sentence.startswith("demo-worker-1: Kubernetes says that its disk is full (DiskPressure)")
+
+
 def test_nodes_of_another_version_are_said():
     nodes = worlds.kubernetes_nodes()
     nodes["demo-worker-1"]["version"] = "1.35.0"

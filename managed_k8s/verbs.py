@@ -15,6 +15,7 @@ import psutil
 
 from managed_k8s import access, cluster_map, inputs, mirror, naming, removal_plan, wakeups, ways
 from managed_k8s.backup import service
+from managed_k8s.cloud.deploy import SSH_KEY
 from managed_k8s.history import History
 from managed_k8s.insight.status import words
 from managed_k8s.intent import LEFT_MAP, Intent
@@ -342,8 +343,6 @@ def reach(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
 
 def ssh_configuration(opts: Mapping[str, Any], name: str) -> Path:
     """Write a configuration for ssh, in which every server of a cluster has its name; return its path."""
-    from managed_k8s.cloud.credential import SSH_KEY
-
     store = Store.of(opts, name)
     servers = store.read("inventory.json") or {}
     text = ways.ssh_config(servers, inputs.keys(opts, name), store.path(SSH_KEY), store.path("known_hosts/x").parent)

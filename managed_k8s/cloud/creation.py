@@ -130,12 +130,9 @@ def _deploy(
     address = found["address"] if "ssh_gateway" in raw else found["floating_ip"] or found["address"]
     if address is None:
         raise CloudError(f"server {made.name} has no address")
-    key = Path(raw.get("ssh_key_file") or store.path(credential.SSH_KEY))
 
     def login(to: Any, address: str, jump: deploy.Ssh | None = None) -> deploy.Ssh:
-        # Addresses are given to other servers once one is gone, with other host keys: known hosts are kept by server.
-        known_hosts = store.path(f"known_hosts/{to.id}")
-        return deploy.Ssh(raw.get("ssh_username", "debian"), address, key, known_hosts, jump)
+        return deploy.login(store, raw, to.id, address, jump)
 
     def routes() -> list[deploy.Ssh]:
         if "ssh_gateway" not in raw:

@@ -12,9 +12,9 @@ from openstack.connection import Connection
 
 from managed_k8s.cloud import access_rules, ownership
 from managed_k8s.cloud.connection import CloudError
+from managed_k8s.cloud.deploy import SSH_KEY
 from managed_k8s.store import Store
 
-SSH_KEY = "ssh_key"
 FILE = "application_credential.json"
 MEMBER = "member"
 

@@ -12,7 +12,12 @@ import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from managed_k8s.store import Store
+
+# In the store: the private key of the cluster's servers.
+SSH_KEY = "ssh_key"
 # A folder in memory that only root can enter, gone at the end or at the next boot.
 _REMOTE = "/run/managed-k8s"
 _UNPACK = (
@@ -65,6 +70,17 @@ class Ssh:
             kind = NotConnectedError if done.returncode == _SSH_FAILED else DeployError
             raise kind(f"{self.target}: exit code {done.returncode}: " + " | ".join(lines))
         return output
+
+
+def login(store: Store, keys: Mapping[str, Any], server: str, address: str, jump: Ssh | None = None) -> Ssh:
+    """Return how to log in to a server of a cluster.
+
+    keys: what it is made from. server: its id.
+    """
+    key = Path(keys.get("ssh_key_file") or store.path(SSH_KEY))
+    # Addresses are given to other servers once one is gone, with other host keys: known hosts are kept by server.
+    known_hosts = store.path(f"known_hosts/{server}")
+    return Ssh(keys.get("ssh_username", "debian"), address, key, known_hosts, jump)
 
 
 def install(routes: Callable[[], Iterable[Ssh]], files: Mapping[str, str], wait: float) -> None:

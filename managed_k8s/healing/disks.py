@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from managed_k8s import inputs
-from managed_k8s.cloud import credential, deploy
+from managed_k8s.cloud import deploy
 from managed_k8s.cluster_map import MapError
 from managed_k8s.store import Store
 
@@ -40,15 +39,13 @@ class Disks:
         except MapError:
             # Somebody writes it just now; the next look asks again.
             return {}
-        logins = [self._login(servers[name], keys.get(name, {})) for name in asked]
+        logins = [
+            deploy.login(self.store, keys.get(name, {}), servers[name]["id"], servers[name]["floating_ip"])
+            for name in asked
+        ]
         with concurrent.futures.ThreadPoolExecutor(len(asked)) as pool:
             answers = zip(asked, pool.map(is_full, logins), strict=True)
         return {name: answer for name, answer in answers if answer is not None}
-
-    def _login(self, server: Mapping[str, Any], keys: Mapping[str, Any]) -> deploy.Ssh:
-        key = Path(keys.get("ssh_key_file") or self.store.path(credential.SSH_KEY))
-        known_hosts = self.store.path(f"known_hosts/{server['id']}")
-        return deploy.Ssh(keys.get("ssh_username", "debian"), server["floating_ip"], key, known_hosts)
 
 
 def is_full(login: deploy.Ssh) -> bool | None:

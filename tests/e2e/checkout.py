@@ -17,7 +17,7 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s import inputs, master
-from managed_k8s.cloud import credential, servers
+from managed_k8s.cloud import deploy, servers
 from managed_k8s.kube import client
 from managed_k8s.store import Store
 from tests.e2e.project import Account
@@ -121,7 +121,7 @@ class Cluster:
 
         folder: for what ssh learns about its servers.
         """
-        key = Store(master.state_folder(), name).folder / credential.SSH_KEY
+        key = Store(master.state_folder(), name).folder / deploy.SSH_KEY
         return cls(checkout, name, cloud, Account(key, folder))
 
     def verb(self, verb: str, *words: str, timeout: float = 900) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_goes_in_through_each_running_gateway(cloud, opts, monkeypatch):
     make(cloud, opts, monkeypatch, lambda routes, files, wait: seen.extend(routes()), name="demo-worker-1", raw=raw)
     proxies = [option for route in seen for option in route.options if option.startswith("ProxyCommand")]
     assert [proxy.split()[-1] for proxy in proxies] == ["debian@203.0.113.1", "debian@203.0.113.3"]
-    assert str(Store.of(opts, "demo").path(credential.SSH_KEY)) in proxies[0]
+    assert str(Store.of(opts, "demo").path(deploy.SSH_KEY)) in proxies[0]
 
 
 def test_sends_the_minion_its_keys_and_those_of_its_master(cloud, opts, monkeypatch):
@@ -209,7 +209,7 @@ def test_without_a_ready_environment_it_sends_what_pip_installs(cloud, opts, mon
 def test_the_clusters_key_is_made_once_and_is_for_its_owner_only(cloud, opts):
     store = Store.of(opts, "demo")
     assert credential.ensure_ssh_key(cloud, store) == credential.ensure_ssh_key(cloud, store) == "managed-k8s-demo"
-    assert store.path(credential.SSH_KEY).stat().st_mode & 0o777 == 0o600
+    assert store.path(deploy.SSH_KEY).stat().st_mode & 0o777 == 0o600
     cloud.compute.find_keypair("managed-k8s-demo")._update(public_key="ssh-ed25519 AAAA")
     with pytest.raises(CloudError, match="openstack keypair delete managed-k8s-demo"):
         credential.ensure_ssh_key(cloud, store)

@@ -26,9 +26,12 @@ import salt.utils.cloud
 import salt.utils.event
 from salt.exceptions import SaltCloudNotFound, SaltCloudSystemExit
 
-from managed_k8s import checkout, mirror
-from managed_k8s.cloud import command, connection, creation, deploy, server, servers
-from managed_k8s.settings import InvalidError
+from managed_k8s import paths
+from managed_k8s.artifacts import mirror
+from managed_k8s.config.settings import InvalidError
+from managed_k8s.openstack import connection, server, servers, ssh
+from managed_k8s.openstack.provision import command_check
+from managed_k8s.openstack.provision import server as provision
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ _MINION = {
 }
 # By process: salt-cloud forks, and a TLS connection serves one process only.
 _CONNECTIONS = {}
-_ERRORS = (connection.CloudError, deploy.DeployError, InvalidError, mirror.MirrorError)
+_ERRORS = (connection.CloudError, ssh.DeployError, InvalidError, mirror.MirrorError)
 
 
 def __virtual__():
@@ -89,7 +92,7 @@ class _Refusal(SaltCloudSystemExit):
 def _check(alias):
     try:
         with connection.explained():
-            command.check(__opts__, alias, get_conn)
+            command_check.check(__opts__, alias, get_conn)
     except _ERRORS as error:
         raise _Refusal(str(error)) from None
 
@@ -98,7 +101,7 @@ def get_conn():
     """Return the connection to the provider's cloud."""
     key = (os.getpid(), _provider()["cloud"])
     if key not in _CONNECTIONS:
-        _CONNECTIONS[key] = connection.connect(key[1], checkout.root(__opts__))
+        _CONNECTIONS[key] = connection.connect(key[1], paths.root(__opts__))
     return _CONNECTIONS[key]
 
 
@@ -340,9 +343,9 @@ def _create(vm_):
     say("creating")
     try:
         vm = _plan(vm_)
-        creation.prepare(conn, __opts__, vm)
+        provision.prepare(conn, __opts__, vm)
         say("requesting")
-        made = creation.create(conn, __opts__, vm, say)
+        made = provision.create(conn, __opts__, vm, say)
     except BaseException:
         # salt-cloud accepted it beforehand.
         _forget_key(name)

@@ -1,5 +1,5 @@
 """
-Watches clusters for servers that fall silent, in a process of the Salt master; see managed_k8s/healing/watch.py.
+Watches clusters for servers that fall silent, in a process of the Salt master; see managed_k8s/observe/heartbeat.py.
 
 .. code-block:: yaml
 
@@ -7,9 +7,9 @@ Watches clusters for servers that fall silent, in a process of the Salt master; 
       - managed_k8s_watch: {}
 """
 
-from managed_k8s.healing import watch
+from managed_k8s.observe import heartbeat
 
 
 def start():
     """Watch until the Salt master stops."""
-    watch.run(__opts__)
+    heartbeat.run(__opts__)

@@ -32,7 +32,7 @@ _CONFIGURATION = {
     "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
     "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
 }
-# Where the Salt master expects it, and the packed database in pieces of _PIECE: managed_k8s/backup/landing.py
+# Where the Salt master expects it, and the packed database in pieces of _PIECE: managed_k8s/backup/upload.py
 _FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
 # managed_k8s/backup/drill.py looks for it.
 _CANARY = "managed-k8s/canary"

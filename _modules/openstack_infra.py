@@ -8,9 +8,10 @@ by itself.
 from salt.exceptions import CommandExecutionError
 
 try:
-    from managed_k8s import checkout, inputs
-    from managed_k8s.cloud import connection, infra, servers
-    from managed_k8s.settings import InvalidError
+    from managed_k8s import paths
+    from managed_k8s.config import load
+    from managed_k8s.config.settings import InvalidError
+    from managed_k8s.openstack import connection, infrastructure, servers
 
     HERE = True
 except ImportError:
@@ -27,8 +28,8 @@ def __virtual__():
 def _call(function, cluster):
     """Call a function of a connection and the cluster's settings; say as one error what is wrong."""
     try:
-        settings = inputs.load(__opts__, cluster)
-        conn = connection.connect(settings["openstack"]["cloud"], checkout.root(__opts__))
+        settings = load.load(__opts__, cluster)
+        conn = connection.connect(settings["openstack"]["cloud"], paths.root(__opts__))
         with connection.explained():
             return function(conn, settings)
     except (connection.CloudError, InvalidError) as error:
@@ -40,7 +41,7 @@ def plan(cluster):
 
     CLI Example: ``salt-call --local openstack_infra.plan demo``
     """
-    return _call(lambda conn, settings: infra.plan(conn, cluster, settings), cluster)
+    return _call(lambda conn, settings: infrastructure.plan(conn, cluster, settings), cluster)
 
 
 def ensure(cluster):
@@ -48,7 +49,7 @@ def ensure(cluster):
 
     CLI Example: ``salt-call --local openstack_infra.ensure demo``
     """
-    return _call(lambda conn, settings: infra.ensure(conn, cluster, settings), cluster)
+    return _call(lambda conn, settings: infrastructure.ensure(conn, cluster, settings), cluster)
 
 
 def destroy_plan(cluster):
@@ -56,7 +57,7 @@ def destroy_plan(cluster):
 
     CLI Example: ``salt-call --local openstack_infra.destroy_plan demo``
     """
-    return _call(lambda conn, settings: infra.destroy_plan(conn, cluster), cluster)
+    return _call(lambda conn, settings: infrastructure.destroy_plan(conn, cluster), cluster)
 
 
 def destroy(cluster):
@@ -64,7 +65,7 @@ def destroy(cluster):
 
     CLI Example: ``salt-call --local openstack_infra.destroy demo``
     """
-    return _call(lambda conn, settings: infra.destroy(conn, cluster), cluster)
+    return _call(lambda conn, settings: infrastructure.destroy(conn, cluster), cluster)
 
 
 def list_servers(cluster):

@@ -7,7 +7,7 @@ What each minion is told, by its id, which the Salt master authenticated.
       - managed_k8s: {}
 """
 
-from managed_k8s import node_pillar
+from managed_k8s.minions import pillar as node_pillar
 
 
 def ext_pillar(minion_id, pillar):

@@ -20,15 +20,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from managed_k8s import picture, verbs, ways
-from managed_k8s.backup import verbs as backing_up
-from managed_k8s.history import History
-from managed_k8s.insight import screen
-from managed_k8s.insight import verbs as insight
-from managed_k8s.restore import verbs as restoring
-from managed_k8s.store import Store
-from managed_k8s.upgrade import verbs as upgrading
-from managed_k8s.volumes import verbs as volumes
+from managed_k8s.openstack import ssh_config
+from managed_k8s.operations import backup as backing_up
+from managed_k8s.operations import inspect as insight
+from managed_k8s.operations import restore as restoring
+from managed_k8s.operations import upgrade as upgrading
+from managed_k8s.operations import verbs, volumes
+from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
+from managed_k8s.status import live as live_status
+from managed_k8s.status import terminal
 
 # What else is imported is no verb: the loader would take every function in here for one.
 _escape = rich.markup.escape
@@ -102,7 +103,7 @@ def _arguments(function, args, kwargs):
 
 
 def _line(entry):
-    return _escape(picture.line(entry))
+    return _escape(live_status.line(entry))
 
 
 def _bullets(sentences):
@@ -129,7 +130,7 @@ def plan(cluster=None):
     CLI Example: ``salt-run managed_k8s.plan demo``
     """
     data = insight.plan(__opts__, cluster)
-    _print(*screen.plan(data))
+    _print(*terminal.plan(data))
     return data, True
 
 
@@ -142,7 +143,7 @@ def status(cluster=None):
     """
     data = insight.status(__opts__, cluster)
     console = _console()
-    _print(screen.draw(data, console.height) if console.is_terminal else screen.draw(data, _ALL))
+    _print(terminal.draw(data, console.height) if console.is_terminal else terminal.draw(data, _ALL))
     return data, True
 
 
@@ -157,7 +158,7 @@ def history(cluster=None, node=None, since=None, last=30):
     CLI Example: ``salt-run managed_k8s.history node=demo-worker-1 since=7d``
     """
     data = insight.history(__opts__, cluster, node, since, last)
-    _print(*screen.history(data))
+    _print(*terminal.history(data))
     return data, True
 
 
@@ -335,7 +336,7 @@ def wait(cluster=None, timeout=3600):
                 _print(_line(entry))
     seconds = round(time.monotonic() - begun, 1)
     found = verbs.reach(__opts__, cluster)
-    _print(f"{found['cluster']} is ready.", *map(_escape, ways.sentences(found)))
+    _print(f"{found['cluster']} is ready.", *map(_escape, ssh_config.sentences(found)))
     return {"ready": True, "seconds": seconds, **found}, True
 
 
@@ -345,7 +346,7 @@ def _watch(cluster, limit):
     console = _console()
 
     def draw():
-        live.update(picture.draw(verbs.scene(__opts__, cluster, recent), console.height), refresh=True)
+        live.update(live_status.draw(verbs.scene(__opts__, cluster, recent), console.height), refresh=True)
 
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for entry in verbs.wait(__opts__, cluster, limit, poll=0.25):
@@ -369,7 +370,7 @@ def reach(cluster=None):
     CLI Example: ``salt-run managed_k8s.reach demo``
     """
     found = verbs.reach(__opts__, cluster)
-    _print(*map(_escape, ways.sentences(found)))
+    _print(*map(_escape, ssh_config.sentences(found)))
     return found, True
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from bench import report
 from bench.page import PARTS, details, page, rows
 from bench.setting import BenchError, Setting
-from managed_k8s import verbs
+from managed_k8s.operations import verbs
 
 app = typer.Typer(add_completion=False)
 

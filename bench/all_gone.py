@@ -7,7 +7,7 @@ import time
 from bench import disasters, ours, quorum_lost, report
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s.history import History
+from managed_k8s.state.history import History
 
 MOST_TIMES = 2
 _ALL = 2000

@@ -11,7 +11,7 @@ from typing import Any
 from bench import big_etcd
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s.history import History
+from managed_k8s.state.history import History
 
 MOST_TIMES = 3
 # Of so many plain snapshots the middle one: what else runs on the machine makes each backup longer, too.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from bench.setting import Setting
-from managed_k8s import naming
+from managed_k8s import names
 
 MEGABYTES = 500
 _ENDPOINT = "https://127.0.0.1:2379"
@@ -61,7 +61,7 @@ _EMPTY = (
 @contextlib.contextmanager
 def filled(setting: Setting, content: str = OBJECTS, megabytes: int = MEGABYTES) -> Iterator[None]:
     """Have so much more in etcd meanwhile. content: one of CONTENTS. Raises BenchError."""
-    masters = sorted(node.id for node in setting.cluster.nodes if node.role == naming.MASTER)
+    masters = sorted(node.id for node in setting.cluster.nodes if node.role == names.MASTER)
     # What an interrupted run left would be overwritten, and kept as revisions.
     _empty(setting, masters)
     try:

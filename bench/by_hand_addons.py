@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bench.by_hand_cloud import CLUSTER, VIRTUAL_IP
-from managed_k8s import mirror
+from managed_k8s.artifacts import mirror
 from managed_k8s.kube import addons
 
 SETTINGS: dict[str, Any] = {

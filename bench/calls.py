@@ -10,9 +10,9 @@ from bench import stand_in
 from bench.http_counter import Counter, Traffic, place
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s import access
-from managed_k8s.live import Cluster
-from managed_k8s.observe import Observer
+from managed_k8s.cluster import Cluster
+from managed_k8s.kube import access
+from managed_k8s.observe.observer import Observer
 
 NODES = (10, 100, 1000)
 
@@ -50,7 +50,7 @@ def _count(observer: Observer, services: Mapping[str, str]) -> dict[str, Any]:
 
 def _services(setting: Setting) -> dict[str, str]:
     """Return the service at each host and port, by a connection of its own: the one that is measured is new."""
-    from managed_k8s.cloud import connection
+    from managed_k8s.openstack import connection
 
     cluster = setting.cluster
     conn = connection.connect(cluster.settings["openstack"]["cloud"], setting.root)

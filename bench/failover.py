@@ -9,7 +9,9 @@ import time
 from bench.probes import INTERVAL, Probing, Summary, context
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s import access, naming, verbs
+from managed_k8s import names
+from managed_k8s.kube import access
+from managed_k8s.operations import verbs
 
 CUTS = 3
 MOST_SECONDS = 0.5
@@ -54,14 +56,14 @@ def _power_on(setting: Setting, gateway: str) -> None:
 
 def _holder(setting: Setting) -> str:
     """Return the gateway that holds the virtual IP, once all gateways could. Raises BenchError."""
-    names = [node.id for node in setting.cluster.nodes if node.role == naming.GATEWAY]
-    if len(names) < 2:
+    gateways = [node.id for node in setting.cluster.nodes if node.role == names.GATEWAY]
+    if len(gateways) < 2:
         raise BenchError(f"{setting.cluster.name} has one gateway: nothing takes over from it")
     address = setting.cluster.settings["openstack"]["virtual_ip"]
     script = f"systemctl is-active haproxy keepalived; ip -4 -oneline address show to {address}/32"
     end = time.monotonic() + _HEALTHY_LIMIT
     while True:
-        answers = setting.salt(names, "cmd.run", script)
+        answers = setting.salt(gateways, "cmd.run", script)
         holders = [name for name, answer in answers.items() if address in answer]
         if len(holders) == 1 and all(answer.split()[:2] == ["active"] * 2 for answer in answers.values()):
             time.sleep(_SETTLED)

@@ -9,10 +9,14 @@ from typing import Any
 
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s import model, naming, observe_kubernetes, removal_plan, verbs
-from managed_k8s.healing import record
-from managed_k8s.history import History
-from managed_k8s.reconcile import DONE
+from managed_k8s import names
+from managed_k8s.kube import nodes as kube_nodes
+from managed_k8s.model import cluster as model
+from managed_k8s.operations import verbs
+from managed_k8s.plan import scaling
+from managed_k8s.reconcile.reconciler import DONE
+from managed_k8s.state import healing
+from managed_k8s.state.history import History
 
 # Promised: as long as it takes to notice, so many creations, and for masters so many seconds more.
 CREATIONS, MASTER_SECONDS = 1.2, 60
@@ -32,12 +36,12 @@ class Case:
 
 
 CASES = (
-    Case("worker_power", naming.WORKER, "worker loses power, until it is well again (started or rebooted)"),
-    Case("worker_gone", naming.WORKER, "worker's server deleted, until its replacement is Ready"),
-    Case("master_power", naming.MASTER, "master loses power, until {masters} of {masters} members are well again"),
+    Case("worker_power", names.WORKER, "worker loses power, until it is well again (started or rebooted)"),
+    Case("worker_gone", names.WORKER, "worker's server deleted, until its replacement is Ready"),
+    Case("master_power", names.MASTER, "master loses power, until {masters} of {masters} members are well again"),
     Case(
         "master_gone",
-        naming.MASTER,
+        names.MASTER,
         "master's server deleted, until its replacement is Ready, {masters} of {masters} members",
     ),
 )
@@ -47,15 +51,15 @@ def measure(setting: Setting) -> Figures:
     """Replace a worker on request, then make a worker and a master fail in both ways. Raises BenchError."""
     if not verbs.look(setting.opts, setting.cluster.name).ready:
         raise BenchError("the cluster is not as it should be, so nothing is broken in it: salt-run managed_k8s.status")
-    victims = {role: _last(setting, role) for role in (naming.WORKER, naming.MASTER)}
-    masters = sum(node.role == naming.MASTER for node in setting.cluster.nodes)
+    victims = {role: _last(setting, role) for role in (names.WORKER, names.MASTER)}
+    masters = sum(node.role == names.MASTER for node in setting.cluster.nodes)
     if masters < 3:
         raise BenchError(f"{setting.cluster.name} has {masters} master: it does not survive the loss of one")
     rules = setting.cluster.settings["healing"]
     found: dict[str, Any] = {
         "masters": masters,
         "noticed": {role: rules[role]["after_seconds"] for role in victims},
-        "creation": _creation(setting, victims[naming.WORKER]),
+        "creation": _creation(setting, victims[names.WORKER]),
     }
     for case in CASES:
         ways: dict[str, Callable[[Setting, str], dict[str, Any]]] = {"power": _power, "gone": _gone}
@@ -83,7 +87,7 @@ def _power(setting: Setting, name: str) -> dict[str, Any]:
         setting.run("python", "-m", "lab", "fault", "power-loss", name)
         healed = _await(setting, name, _HEALED, begun)
         # That it listens again is not that all members are well.
-        ended = _ready(setting, name) if removal_plan.is_master(name) else healed
+        ended = _ready(setting, name) if scaling.is_master(name) else healed
     finally:
         # One that runs again stays as it is.
         setting.run("python", "-m", "lab", "fault", "undo", "power-loss", name)
@@ -100,7 +104,7 @@ def _gone(setting: Setting, name: str) -> dict[str, Any]:
 
 def _forget(setting: Setting) -> None:
     """Forget what was tried before, so that no limit stands in the way."""
-    setting.cluster.store.remove(record.FILE)
+    setting.cluster.store.remove(healing.FILE)
 
 
 def _measured(setting: Setting, name: str, begun: float, ended: float) -> dict[str, Any]:
@@ -136,11 +140,11 @@ def _ready(setting: Setting, name: str) -> float:
 
     def look() -> float | None:
         api = setting.cluster.kube.connect()
-        nodes = observe_kubernetes.nodes(api)
+        nodes = kube_nodes.nodes(api)
         ready = nodes.get(name, {}).get("ready")
-        if ready and removal_plan.is_master(name):
-            members = observe_kubernetes.etcd_members(observe_kubernetes.control_plane(api))
-            ready = all(members.get(node) for node, state in nodes.items() if state["role"] == naming.MASTER)
+        if ready and scaling.is_master(name):
+            members = kube_nodes.etcd_members(kube_nodes.control_plane(api))
+            ready = all(members.get(node) for node, state in nodes.items() if state["role"] == names.MASTER)
         return time.time() if ready else None
 
     return _until(look, f"{name} is not Ready within {_LIMIT} s, or etcd is not whole; see salt-run managed_k8s.status")
@@ -168,7 +172,7 @@ def rows(figures: Figures) -> list[Row]:
     found = [Row("creation of one worker, from the request for its server to Ready", f"{creation:.1f} s")]
     for case in CASES:
         noticed = figures["noticed"][case.role]
-        more = MASTER_SECONDS if case.role == naming.MASTER else 0
+        more = MASTER_SECONDS if case.role == names.MASTER else 0
         limit, seconds = noticed + CREATIONS * creation + more, figures[case.name]["seconds"]
         words = f"{limit:.0f} s: {noticed} s + {CREATIONS} x creation{f' + {more} s' if more else ''}"
         found.append(Row(case.words.format(masters=figures["masters"]), f"{seconds:.1f} s", words, seconds <= limit))

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.setting import BenchError, Setting
-from managed_k8s import model
-from managed_k8s.history import History
-from managed_k8s.reconcile import DONE
+from managed_k8s.model import cluster as model
+from managed_k8s.reconcile.reconciler import DONE
+from managed_k8s.state.history import History
 
 _ALL = 2000
 
@@ -64,6 +64,6 @@ def remove(setting: Setting) -> None:
 
 def there(setting: Setting) -> list[str]:
     """Return what there is of it in the cloud, in words."""
-    from managed_k8s.cloud import infra
+    from managed_k8s.openstack import infrastructure
 
-    return infra.destroy_plan(setting.cluster.cloud.connection, setting.cluster.name)
+    return infrastructure.destroy_plan(setting.cluster.cloud.connection, setting.cluster.name)

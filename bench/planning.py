@@ -6,8 +6,8 @@ import timeit
 
 from bench.report import Details, Figures, Row
 from bench.setting import Setting
-from managed_k8s.model import Desired, Facts, Observed
-from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.model.cluster import Desired, Facts, Observed
+from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.plan import plan, waiting
 
 CLUSTER = "demo"

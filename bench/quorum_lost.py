@@ -12,7 +12,8 @@ from bench import disasters, failover
 from bench.probes import INTERVAL, ask
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from managed_k8s import access, naming
+from managed_k8s import names
+from managed_k8s.kube import access
 
 MOST_SECONDS = 45
 # Seconds: until an API without its quorum is silent, and for how long it has to be.
@@ -22,7 +23,7 @@ _SILENT_LIMIT, _SILENT = 120, 3
 def measure(setting: Setting) -> Figures:
     """Delete all masters but the first, and restore. Raises BenchError."""
     disasters.refuse_unasked(setting)
-    masters = sorted(node.id for node in setting.cluster.nodes if node.role == naming.MASTER)
+    masters = sorted(node.id for node in setting.cluster.nodes if node.role == names.MASTER)
     if len(masters) < 3:
         raise BenchError(f"{setting.cluster.name} has {len(masters)} masters: with so few no quorum is lost to some")
     address, context = failover.api(setting)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from managed_k8s import checkout
-from managed_k8s.live import Cluster
-from managed_k8s.master import CONFIGURATION
+from managed_k8s import paths
+from managed_k8s.cluster import Cluster
+from managed_k8s.salt_master.cli import CONFIGURATION
 
 # Seconds.
 _ANSWER_LIMIT = 300
@@ -40,7 +40,7 @@ class Setting:
     @property
     def root(self) -> Path:
         """The checkout."""
-        return checkout.root()
+        return paths.root()
 
     @functools.cached_property
     def opts(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Setting:
     @functools.cached_property
     def cluster(self) -> Cluster:
         """The cluster. Raises VerbError or InvalidError."""
-        from managed_k8s import verbs
+        from managed_k8s.operations import verbs
 
         return Cluster(self.opts, verbs.choose(self.opts, self.named))
 

@@ -19,13 +19,14 @@ import yaml
 
 from bench.planning import CLUSTER, nodes
 from bench.stand_in_apis import HOST, served
-from managed_k8s import access, settings
-from managed_k8s.healing.disks import Disks
-from managed_k8s.jobs import Answer
-from managed_k8s.live import LiveCloud, LiveKube
-from managed_k8s.naming import Node
-from managed_k8s.observe import Observer
-from managed_k8s.store import Store
+from managed_k8s.cluster import LiveCloud, LiveKube
+from managed_k8s.config import settings
+from managed_k8s.kube import access
+from managed_k8s.minions.jobs import Answer
+from managed_k8s.names import Node
+from managed_k8s.observe.gateway_disks import Disks
+from managed_k8s.observe.observer import Observer
+from managed_k8s.state.store import Store
 
 _ADDONS: list[dict[str, Any]] = [
     {"kind": kind, "metadata": {"name": name, "namespace": "kube-system"}, "spec": {"selector": {}, "template": {}}}

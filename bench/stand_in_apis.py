@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import trustme
 
-from managed_k8s import naming
-from managed_k8s.cloud import marker, ownership
+from managed_k8s import names
 from managed_k8s.kube import addons
-from managed_k8s.naming import Node
+from managed_k8s.names import Node
+from managed_k8s.openstack import init_marker, ownership
 
 HOST = "127.0.0.1"
 SERVICES = ("identity", "compute", "network", "kubernetes")
@@ -148,15 +148,15 @@ def _network(url: str, cluster: str) -> Answers:
     port = {
         "id": "port",
         "name": ownership.api_port(cluster),
-        "description": naming.tag(cluster),
-        "tags": [marker.TAG],
+        "description": names.tag(cluster),
+        "tags": [init_marker.TAG],
     }
     return {"/": {"versions": [version]}, "/v2.0/ports": {"ports": [port]}}
 
 
 def _kubernetes(nodes: list[Node], objects: list[dict[str, Any]]) -> Answers:
-    members = [node for node in nodes if node.role != naming.GATEWAY]
-    etcds = [_pod(node) for node in members if node.role == naming.MASTER]
+    members = [node for node in nodes if node.role != names.GATEWAY]
+    etcds = [_pod(node) for node in members if node.role == names.MASTER]
     mark = {"metadata": {"annotations": {"managed-k8s/digest": addons.digest(objects)}}}
 
     def listed(kind: str) -> dict[str, Any]:

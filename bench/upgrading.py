@@ -10,9 +10,11 @@ from bench.failover import probing
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from bench.workload import Workload
-from managed_k8s import mirror, observe_kubernetes, verbs
+from managed_k8s.artifacts import mirror
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import check
 from managed_k8s.kube.smoke.workspace import Workspace
+from managed_k8s.operations import verbs
 
 BEFORE, AFTER = "1.36.3", "1.37.2"
 # Seconds: for the whole of it; between probes, as nodes need the machine's processors; until a write has failed.
@@ -26,7 +28,7 @@ def measure(setting: Setting) -> Figures:
     """
     if not verbs.look(setting.opts, setting.cluster.name).ready:
         raise BenchError("the cluster is not as it should be, so it is not upgraded: salt-run managed_k8s.status")
-    nodes = observe_kubernetes.nodes(setting.cluster.kube.connect())
+    nodes = kube_nodes.nodes(setting.cluster.kube.connect())
     why = _unfit(setting, sorted({str(node["version"]) for node in nodes.values()}))
     return {"not_measured": why} if why else {"nodes": len(nodes), **_upgrade(setting)}
 

@@ -6,10 +6,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from managed_k8s.backup import etcd, landing
+from managed_k8s.artifacts import etcd_programs
+from managed_k8s.backup import upload
+from managed_k8s.backup.digest import Seal
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError, Repository
-from managed_k8s.backup.seal import Seal
 
 # _modules/managed_k8s_backup.py writes it before each snapshot.
 CANARY = "managed-k8s/canary"
@@ -38,22 +39,22 @@ def run(repository: Repository, backup: Record, programs: Path, room: Path) -> l
             return [str(error)]
         raise
     problems = [f"{name} is missing" for name in NEEDED if not (content / name).is_file()]
-    return problems + _database(content / landing.DATABASE, backup, programs, room)
+    return problems + _database(content / upload.DATABASE, backup, programs, room)
 
 
 def _database(snapshot: Path, backup: Record, programs: Path, room: Path) -> list[str]:
     if not snapshot.is_file():
-        return [f"{landing.DATABASE} is missing"]
+        return [f"{upload.DATABASE} is missing"]
     seal = Seal.of(snapshot)
     if not seal.is_whole or seal.sha256 != backup.sha256:
-        return [f"{landing.DATABASE} has SHA-256 {seal.sha256}; when it was made it was {backup.sha256}"]
+        return [f"{upload.DATABASE} has SHA-256 {seal.sha256}; when it was made it was {backup.sha256}"]
     try:
-        found = etcd.status(programs, snapshot)
+        found = etcd_programs.status(programs, snapshot)
         wanted = {"hash": backup.hash, "revision": backup.revision, "totalKey": backup.keys}
         problems = _differences("the snapshot's", found, wanted)
-        with etcd.scratch(programs, snapshot, room) as ask:
+        with etcd_programs.scratch(programs, snapshot, room) as ask:
             return problems + _differences("a scratch etcd's", _answers(ask), _expected(backup))
-    except etcd.EtcdError as error:
+    except etcd_programs.EtcdError as error:
         return [str(error)]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from managed_k8s.store import Store
+from managed_k8s.state.store import Store
 
 PASSPHRASE = "passphrase"  # noqa: S105 (a file's name)
 # location -> id of the repositories that there are.

@@ -16,21 +16,22 @@ from typing import Any
 
 import filelock
 
-from managed_k8s import wakeups, zstandard
-from managed_k8s.backup import drill, health, landing, record, retention, schedule
-from managed_k8s.backup.attempt import attempting
-from managed_k8s.backup.etcd import EtcdError
-from managed_k8s.backup.member import Member, NoMemberError, choose
+from managed_k8s.artifacts import zstandard
+from managed_k8s.artifacts.etcd_programs import EtcdError
+from managed_k8s.artifacts.zstandard import ZstandardError
+from managed_k8s.backup import drill, health, record, retention, schedule, upload
+from managed_k8s.backup.digest import Seal
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError, Repository
-from managed_k8s.backup.seal import Seal
-from managed_k8s.history import History
-from managed_k8s.jobs import Jobs
-from managed_k8s.removal_plan import is_master
-from managed_k8s.settings import Settings
-from managed_k8s.store import Store
-from managed_k8s.upgrade.versions import WANTED
-from managed_k8s.zstandard import ZstandardError
+from managed_k8s.backup.source_member import Member, NoMemberError, choose
+from managed_k8s.config.settings import Settings
+from managed_k8s.minions.jobs import Jobs
+from managed_k8s.plan.scaling import is_master
+from managed_k8s.state import queue
+from managed_k8s.state.attempts import attempting
+from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
+from managed_k8s.state.versions import WANTED
 
 # What was attempted, and what later checks found; in the cluster's store.
 BACKUPS, DRILLS = "backup.json", "drill.json"
@@ -130,7 +131,7 @@ class Backups:
         return made
 
     def _take(self, reason: str, begun: float) -> Record:
-        landing.clear(self.opts, self.store.cluster)
+        upload.clear(self.opts, self.store.cluster)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             members = pool.submit(self._members)
             # Meanwhile: is the repository there, and can it be opened?
@@ -140,7 +141,7 @@ class Backups:
         # Salt takes arguments that look like numbers for numbers.
         ticket = f"ticket-{secrets.token_hex(16)}"
         with (
-            landing.Landing(self.opts, member.name, ticket) as place,
+            upload.Landing(self.opts, member.name, ticket) as place,
             self.scratch() as folder,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
@@ -194,16 +195,16 @@ class Backups:
     @staticmethod
     def _unpack(archive: Path, folder: Path, member: str) -> None:
         try:
-            landing.unpack(archive, folder)
+            upload.unpack(archive, folder)
         except (tarfile.TarError, OSError) as error:
             raise BackupError(f"{member}: what it sent as its configuration is none: {error}") from None
 
     def _archive(
-        self, place: landing.Landing, sending: concurrent.futures.Future[Any], folder: Path, most: int, **known: Any
+        self, place: upload.Landing, sending: concurrent.futures.Future[Any], folder: Path, most: int, **known: Any
     ) -> Record:
         """Archive what comes while it comes; most: bytes; known: of the record what is known before."""
         seal, name, member = Seal(), known["name"], known["member"]
-        with self.repository.writing(name, landing.DATABASE, folder, landing.CONTENT) as archive:
+        with self.repository.writing(name, upload.DATABASE, folder, upload.CONTENT) as archive:
             for block in _arriving(place, sending, member):
                 seal.update(block)
                 if seal.size > most:
@@ -269,7 +270,7 @@ class Backups:
         records, settings = self.listed(), self.settings["backup"]
         problems: list[str] = []
         if settings["enabled"]:
-            busy = wakeups.is_held(self.store, LOCK)
+            busy = queue.is_held(self.store, LOCK)
             attempts = (self.attempts(BACKUPS).seen(busy), self.attempts(DRILLS).seen(busy))
             problems = health.problems(settings, records, *attempts, now=time.time())
         return {"newest": records[0].name if records else None, "problems": problems}
@@ -289,11 +290,11 @@ class Backups:
         return schedule.Attempts.of(self.store.read(what))
 
 
-def _arriving(place: landing.Landing, sending: concurrent.futures.Future[Any], member: str) -> Iterator[bytes]:
+def _arriving(place: upload.Landing, sending: concurrent.futures.Future[Any], member: str) -> Iterator[bytes]:
     """Yield the snapshot while it comes. Raises BackupError, ZstandardError, and what ended the sending."""
     try:
         yield from zstandard.unpacked(place.pieces(sending))
-    except (landing.LandingError, zstandard.DamagedError) as error:
+    except (upload.LandingError, zstandard.DamagedError) as error:
         raise BackupError(f"{member}: the snapshot that arrived {error}") from None
 
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from managed_k8s import naming
+from managed_k8s import names
 from managed_k8s.backup.record import Record
-from managed_k8s.naming import GATEWAY, MASTER, WORKER, Node
-from managed_k8s.upgrade import versions
+from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.state import versions
 
 # What all control planes of a cluster share; the rest is made from it. Also in _modules/managed_k8s_restore.py.
 AUTHORITIES = (
@@ -72,12 +72,12 @@ class Situation:
     def masters(self) -> list[str]:
         """Return every master that is in the map, there, or connected; in order."""
         found = {node for node in self.nodes if node.role == MASTER}
-        found |= {node for name in (*self.servers, *self.left) if (node := naming.parse(name)) and node.role == MASTER}
+        found |= {node for name in (*self.servers, *self.left) if (node := names.parse(name)) and node.role == MASTER}
         return [node.id for node in sorted(found)]
 
     def connected(self, role: str) -> list[str]:
         """Return the connected servers of a role."""
-        nodes = sorted(node for name in self.left if (node := naming.parse(name)))
+        nodes = sorted(node for name in self.left if (node := names.parse(name)))
         return [node.id for node in nodes if node.role == role]
 
     def missing(self) -> list[str]:

@@ -14,17 +14,18 @@ from typing import Any
 import tenacity
 import yaml
 
-from managed_k8s import access, model
-from managed_k8s.backup import landing, service
+from managed_k8s.backup import service, upload
+from managed_k8s.backup.digest import Seal
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError
-from managed_k8s.backup.seal import Seal
-from managed_k8s.intent import RESTORE, Intent
-from managed_k8s.jobs import Answer, Jobs
-from managed_k8s.observe import Look
+from managed_k8s.kube import access
+from managed_k8s.minions.jobs import Answer, Jobs
+from managed_k8s.model import cluster as model
+from managed_k8s.observe.observer import Look
 from managed_k8s.restore import plan as planning
 from managed_k8s.restore.plan import Left, Plan, RestoreError, Situation
-from managed_k8s.upgrade import versions
+from managed_k8s.state import versions
+from managed_k8s.state.change_requests import RESTORE, Intent
 
 _MODULE = "managed_k8s_restore"
 _LOOK_LIMIT, _JOB_LIMIT, _API_LIMIT = 15, 1200, 120
@@ -165,11 +166,11 @@ class Restore:
             folder = self._extracted(backups, record, room, with_database=any(targets.values()))
             self._adopt(plan, folder)
             for name, with_database in targets.items():
-                database = folder / landing.DATABASE
+                database = folder / upload.DATABASE
                 if not with_database and database.exists():
-                    database.rename(room / landing.DATABASE)
+                    database.rename(room / upload.DATABASE)
                 elif with_database and not database.exists():
-                    (room / landing.DATABASE).rename(database)
+                    (room / upload.DATABASE).rename(database)
                 self.send(name, folder, plan.id)
                 self._job(name, "check", plan.id)
         if plan.base and not plan.own and not plan.fresh and not self._job(plan.base, "runs", record.kubernetes):
@@ -184,7 +185,7 @@ class Restore:
         (folder / "pki" / "etcd").mkdir(parents=True)
         try:
             backups.repository.extract(
-                record.name, content, _PKI, _ENCRYPTION, *([landing.DATABASE] if with_database else [])
+                record.name, content, _PKI, _ENCRYPTION, *([upload.DATABASE] if with_database else [])
             )
         except BorgError as error:
             raise RestoreError(
@@ -198,13 +199,13 @@ class Restore:
             shutil.move(content / _PKI / name, folder / "pki" / name)
         shutil.move(content / _ENCRYPTION, folder / "encryption.yaml")
         if with_database:
-            seal = Seal.of(content / landing.DATABASE)
+            seal = Seal.of(content / upload.DATABASE)
             if not seal.is_whole or seal.sha256 != record.sha256:
                 raise RestoreError(
                     f"{record.name}: its database has SHA-256 {seal.sha256}; when it was made it was {record.sha256}. "
                     "Choose another: salt-run managed_k8s.backups"
                 )
-            shutil.move(content / landing.DATABASE, folder / landing.DATABASE)
+            shutil.move(content / upload.DATABASE, folder / upload.DATABASE)
             about = {"size": record.size, "sha256": record.sha256, "hash": record.hash}
             (folder / "about.json").write_text(json.dumps(about))
         return folder
@@ -251,7 +252,7 @@ class Restore:
             self.cluster.reconciler().executor.run(step, None)
 
     def _clean(self, plan: Plan) -> None:
-        from managed_k8s.restore import clean
+        from managed_k8s.restore import stale_objects
 
         servers = {name: str(server["id"]) for name, server in self.cluster.cloud.servers().items()}
         staying = {name: server for name, server in servers.items() if plan.fence.get(name) != server}
@@ -259,7 +260,9 @@ class Restore:
         @tenacity.retry(stop=tenacity.stop_after_delay(_API_LIMIT), wait=tenacity.wait_fixed(1), reraise=True)
         def cleaned() -> list[str]:
             api = self.cluster.kube.connect()
-            return clean.clean(api, staying, plan.base, plan.reset, plan.kubelets, lambda words: self.say(f"  {words}"))
+            return stale_objects.clean(
+                api, staying, plan.base, plan.reset, plan.kubelets, lambda words: self.say(f"  {words}")
+            )
 
         unknown = cleaned()
         if unknown:

@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from managed_k8s.cloud import ownership
+from managed_k8s.openstack import ownership
 from managed_k8s.volumes import record
 from managed_k8s.volumes.claims import Claim
 from managed_k8s.volumes.objects import SNAPSHOT_PREFIX
-from managed_k8s.volumes.restoring import Restoration, VolumeError
+from managed_k8s.volumes.restore_plan import Restoration, VolumeError
 
 # Written by Cinder CSI: of which VolumeSnapshot, for which claim.
 SNAPSHOT = "csi.storage.k8s.io/volumesnapshot/name"
@@ -39,7 +39,7 @@ class Cinder:
         self._connection, self.cluster = connection, cluster
 
     def _ask(self, question: Callable[[Any], Result]) -> Result:
-        from managed_k8s.cloud.connection import explained, persistently
+        from managed_k8s.openstack.connection import explained, persistently
 
         with explained():
             storage = self._connection().block_storage
@@ -56,8 +56,8 @@ class Cinder:
 
     def room(self) -> tuple[int, int] | None:
         """Return how many more backups the project may have, and its quota; None when nothing is known to stop it."""
-        from managed_k8s.cloud import quota
-        from managed_k8s.cloud.connection import explained, persistently
+        from managed_k8s.openstack import quota
+        from managed_k8s.openstack.connection import explained, persistently
 
         with explained():
             return persistently(lambda: quota.left(self._connection(), "volume backup"))
@@ -104,7 +104,7 @@ class Cinder:
 
     def create(self, restoration: Restoration, volume_type: str | None, zone: str | None) -> Any:
         """Make a volume of a backup's content; it is not ready yet."""
-        from managed_k8s.cloud.connection import explained
+        from managed_k8s.openstack.connection import explained
 
         name = f"restored-{uuid.uuid4()}"
         values = {

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from managed_k8s.storage import DRIVER
+from managed_k8s.kube.csi import DRIVER
 
 # Which claims are backed up: users put it there.
 LABEL, VALUE = "managed-k8s/backup", "true"

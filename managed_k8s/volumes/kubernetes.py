@@ -15,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from managed_k8s.kube.smoke.check import reason
 from managed_k8s.volumes.claims import LABEL, VALUE, ZONE, Claim
 from managed_k8s.volumes.objects import MADE_BY_US, Object
-from managed_k8s.volumes.restoring import VolumeError
+from managed_k8s.volumes.restore_plan import VolumeError
 
 _SNAPSHOTS = {"group": "snapshot.storage.k8s.io", "version": "v1"}
 _MERGE = "application/merge-patch+json"

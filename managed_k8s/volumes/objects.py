@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from managed_k8s.storage import BACKUP_CLASS, DRIVER
+from managed_k8s.kube.csi import BACKUP_CLASS, DRIVER
 from managed_k8s.volumes.claims import ZONE, Claim
 
 Object = dict[str, Any]

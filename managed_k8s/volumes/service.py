@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from managed_k8s import wakeups
 from managed_k8s.backup import retention, schedule
-from managed_k8s.backup.attempt import attempting
-from managed_k8s.history import History
-from managed_k8s.settings import Settings
-from managed_k8s.store import Store
-from managed_k8s.volumes import cinder, health, objects, record, restoring
+from managed_k8s.config.settings import Settings
+from managed_k8s.state import queue
+from managed_k8s.state.attempts import attempting
+from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
+from managed_k8s.volumes import cinder, health, objects, record, restore_plan
 from managed_k8s.volumes.claims import Claim
 from managed_k8s.volumes.record import Record
-from managed_k8s.volumes.restoring import Restoration, VolumeError
+from managed_k8s.volumes.restore_plan import Restoration, VolumeError
 
 if TYPE_CHECKING:
     from managed_k8s.volumes.kubernetes import Kubernetes
@@ -76,7 +76,7 @@ class VolumeBackups:
         if self.settings["enabled"]:
             kept = self.store.read(LISTED) or {"claims": [], "records": []}
             records = [_record(one) for one in kept["records"]]
-            attempts = self.attempts().seen(wakeups.is_held(self.store, LOCK))
+            attempts = self.attempts().seen(queue.is_held(self.store, LOCK))
             problems = health.problems(self.settings, kept["claims"], records, attempts, time.time())
         return {"problems": problems}
 
@@ -197,9 +197,9 @@ class VolumeBackups:
     ) -> list[Restoration]:
         """Return what restore() would do. Raises VolumeError with everything that is in the way, CloudError."""
         with self.kubernetes() as kubernetes:
-            chosen = restoring.choose(self.records(), claim, namespace, backup)
+            chosen = restore_plan.choose(self.records(), claim, namespace, backup)
             classes = sorted(kubernetes.storage_classes())
-            return restoring.plan(chosen, into, into_namespace, kubernetes.claim, kubernetes.users, classes)
+            return restore_plan.plan(chosen, into, into_namespace, kubernetes.claim, kubernetes.users, classes)
 
     def restore(self, restorations: Sequence[Restoration], say: Say) -> list[dict[str, str]]:
         """Bring volumes back, from plan(). Interrupted, it goes on when it is called again.

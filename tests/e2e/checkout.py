@@ -16,10 +16,11 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from managed_k8s import inputs, master
-from managed_k8s.cloud import deploy, servers
+from managed_k8s.config import load
 from managed_k8s.kube import client
-from managed_k8s.store import Store
+from managed_k8s.openstack import servers, ssh
+from managed_k8s.salt_master import cli
+from managed_k8s.state.store import Store
 from tests.e2e.project import Account
 
 BIN = Path(sys.executable).parent
@@ -99,7 +100,7 @@ class Checkout:
         """Copy it; the copy's programs use the same Salt master, which does not notice."""
         shutil.copytree(self.root, target, symlinks=True, ignore=_LEFT_OUT)
         made = Checkout(target)
-        master.configure(target, master.state_folder(), master.told_address(target))
+        cli.configure(target, cli.state_folder(), cli.told_address(target))
         return made
 
 
@@ -121,7 +122,7 @@ class Cluster:
 
         folder: for what ssh learns about its servers.
         """
-        key = Store(master.state_folder(), name).folder / deploy.SSH_KEY
+        key = Store(cli.state_folder(), name).folder / ssh.SSH_KEY
         return cls(checkout, name, cloud, Account(key, folder))
 
     def verb(self, verb: str, *words: str, timeout: float = 900) -> dict[str, Any]:
@@ -155,12 +156,12 @@ class Cluster:
     @property
     def store(self) -> Store:
         """What the Salt master keeps about it."""
-        return Store(master.state_folder(), self.name)
+        return Store(cli.state_folder(), self.name)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Its settings, with defaults."""
-        return inputs.load(self.checkout.opts, self.name)
+        return load.load(self.checkout.opts, self.name)
 
     @functools.cached_property
     def kubeconfig(self) -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 
 from kubernetes.client import CoreV1Api
 
-from managed_k8s.history import History
-from managed_k8s.reconcile import STATE
+from managed_k8s.reconcile.reconciler import STATE
+from managed_k8s.state.history import History
 from tests.e2e.checkout import ETCDCTL, Cluster
 from tests.e2e.command_line import lab
 from tests.e2e.project import eventually

@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from managed_k8s import master
 from managed_k8s.restore.plan import AUTHORITIES
-from managed_k8s.store import Store
+from managed_k8s.salt_master import cli
+from managed_k8s.state.store import Store
 from tests.e2e.checkout import BIN, Cluster
 from tests.e2e.project import eventually
 
@@ -68,7 +68,7 @@ def secrets(demo: Cluster) -> list[bytes]:
 
 
 def _vault(demo: Cluster) -> Store:
-    return Store(master.state_folder(), demo.name, "managed_k8s_backups")
+    return Store(cli.state_folder(), demo.name, "managed_k8s_backups")
 
 
 class Watch(contextlib.AbstractContextManager["Watch"]):
@@ -141,7 +141,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             self.found.append(where)
 
     def _look_at_files(self) -> None:
-        state, vault = master.state_folder(), _vault(self.demo).folder
+        state, vault = cli.state_folder(), _vault(self.demo).folder
         # Salt's logs and job cache; a cluster's logs and what happened to it; what is encrypted.
         told = [*_files(state / "var"), *_files(vault / "repository")]
         told += [path for path in _files(self.demo.store.folder) if path.suffix in (".log", ".jsonl")]

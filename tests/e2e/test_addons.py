@@ -14,8 +14,8 @@ import pytest
 from kubernetes.client import AppsV1Api, CoreV1Api
 
 from bench import by_hand_addons
-from managed_k8s import observe_kubernetes
-from managed_k8s.kube import addons, bootstrap_token, certificates, client, resources, smoke
+from managed_k8s.kube import addons, bootstrap_token, client, csr, resources, smoke
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import basics, pods, workspace
 from tests.e2e.project import eventually
 
@@ -99,19 +99,19 @@ def test_a_kubelet_gets_its_serving_certificate(api: Any) -> None:
     name = "bh-worker-1"
     drop = "rm -f /var/lib/kubelet/pki/kubelet-server-*; systemctl restart kubelet"
     ssh(name, f"sudo sh -c '{drop}'")
-    addresses = {node: state["address"] for node, state in observe_kubernetes.nodes(api).items()}
+    addresses = {node: state["address"] for node, state in kube_nodes.nodes(api).items()}
     said: list[str] = []
     others = {node: address for node, address in addresses.items() if node != name}
 
     def asked() -> bool:
-        assert certificates.approve_serving(api, others, said.append) == []
+        assert csr.approve_serving(api, others, said.append) == []
         return any(name in line for line in said)
 
     eventually(asked, limit=60)
     assert "no node of the inventory" in said[0]
-    assert certificates.approve_serving(api, {**addresses, name: "10.31.0.250"}) == []
-    assert len(certificates.approve_serving(api, addresses)) >= 1
-    assert certificates.approve_serving(api, addresses) == []
+    assert csr.approve_serving(api, {**addresses, name: "10.31.0.250"}) == []
+    assert len(csr.approve_serving(api, addresses)) >= 1
+    assert csr.approve_serving(api, addresses) == []
 
 
 def test_a_healthy_cluster_passes_and_nothing_is_left(api: Any, applied: list[dict[str, Any]]) -> None:

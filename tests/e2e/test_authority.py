@@ -10,7 +10,8 @@ import pytest
 import yaml
 from kubernetes.client import CoreV1Api
 
-from managed_k8s import access, observe_kubernetes
+from managed_k8s.kube import access
+from managed_k8s.kube import nodes as kube_nodes
 from tests.e2e.asking import Asking, is_ready
 from tests.e2e.project import eventually
 
@@ -87,6 +88,6 @@ def test_a_worker_joins_with_the_new_one(demo):
 
 
 def test_the_cluster_is_as_it_should_be(demo):
-    assert all(node["ready"] for node in observe_kubernetes.nodes(demo.api).values())
+    assert all(node["ready"] for node in kube_nodes.nodes(demo.api).values())
     assert demo.verb("plan")["steps"] == []
     assert demo.verb("smoke")["ok"]

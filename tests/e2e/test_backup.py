@@ -15,10 +15,11 @@ from kubernetes.client import CoreV1Api, V1ConfigMap, V1ObjectMeta, V1Secret
 
 from bench import big_etcd
 from bench.setting import Setting
-from managed_k8s import master, wakeups
 from managed_k8s.backup import retention, schedule, service
 from managed_k8s.backup.record import Record
-from managed_k8s.store import Store
+from managed_k8s.salt_master import cli
+from managed_k8s.state import queue
+from managed_k8s.state.store import Store
 from tests.e2e import secrecy
 from tests.e2e.checkout import BIN
 from tests.e2e.command_line import lab
@@ -33,7 +34,7 @@ LARGE = 300
 @pytest.fixture(scope="module")
 def folders(demo):
     """The cluster's store, and what keeps its backups."""
-    root = master.state_folder()
+    root = cli.state_folder()
     return Store(root, "demo").folder, Store(root, "demo", "managed_k8s_backups").folder
 
 
@@ -63,7 +64,7 @@ def names(demo):
 
 
 def cache():
-    return master.state_folder() / "var" / "cache" / "salt" / "master" / "minions"
+    return cli.state_folder() / "var" / "cache" / "salt" / "master" / "minions"
 
 
 def test_a_backup_is_made_from_a_follower_and_restored_in_a_drill(demo, object_in_etcd):
@@ -192,7 +193,7 @@ def quiet(demo):
         now = time.time()
         attempts = schedule.Attempts.of(demo.store.read(service.BACKUPS))
         return (
-            not wakeups.is_held(demo.store, service.LOCK)
+            not queue.is_held(demo.store, service.LOCK)
             and not schedule.is_due(cron, attempts, now)
             and schedule.following(cron, now) - now > 180
         )

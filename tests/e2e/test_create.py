@@ -15,7 +15,8 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s import cluster_map, naming
+from managed_k8s import names
+from managed_k8s.config import cluster_map
 from tests.e2e.checkout import ETCDCTL
 from tests.e2e.project import PREFIX, USER, eventually, gone
 
@@ -30,7 +31,7 @@ def core(demo):
 @pytest.fixture(scope="module")
 def members(demo):
     """Masters and workers: what is a node of Kubernetes."""
-    return {name: server for name, server in demo.servers.items() if server["role"] != naming.GATEWAY}
+    return {name: server for name, server in demo.servers.items() if server["role"] != names.GATEWAY}
 
 
 # What is there
@@ -52,7 +53,7 @@ def test_status_says_that_all_is_well(demo):
     assert all(node["minion"] == "connected" and node["converged"] for node in found["nodes"])
     assert (found["ready"], found["next"], found["waiting"], found["failed"]) == (True, [], [], {})
     assert found["unknown"] == {}
-    assert {node["version"] for node in found["nodes"] if node["role"] != naming.GATEWAY} == {found["version"]}
+    assert {node["version"] for node in found["nodes"] if node["role"] != names.GATEWAY} == {found["version"]}
     assert {certificate["key"] for certificate in found["certificates"]} == {"api", "ca", "kubeconfig"}
 
 
@@ -124,7 +125,7 @@ def test_only_gateways_and_the_api_have_floating_ips(demo, cloud):
     servers = {server["id"]: name for name, server in demo.servers.items()}
     attached = [ports[address.port_id] for address in cloud.network.ips() if address.port_id]
     public = sorted(servers.get(port.device_id, port.name) for port in attached if port.name.startswith("demo-"))
-    assert public == ["demo-api", *demo.names(naming.GATEWAY)]
+    assert public == ["demo-api", *demo.names(names.GATEWAY)]
 
 
 def test_ssh_leads_through_the_gateways_everywhere(demo):
@@ -164,7 +165,7 @@ def reached(stranger, targets):
 def test_even_on_the_clusters_network_only_gateways_can_be_reached(demo, stranger):
     addresses = {server["address"]: server["role"] for server in demo.servers.values()} | {demo.virtual_ip: "gateway"}
     found = reached(stranger, itertools.product(addresses, (22, 2379, 2380, 6443, 10250)))
-    gateways = [address for address, role in addresses.items() if role == naming.GATEWAY]
+    gateways = [address for address, role in addresses.items() if role == names.GATEWAY]
     assert found == set(itertools.product(gateways, (22, 6443)))
 
 
@@ -221,7 +222,7 @@ def test_secrets_are_encrypted_in_etcd(demo, written):
 
 def test_every_master_is_an_etcd_member_that_votes(demo):
     listed = json.loads(demo.ssh("demo-master-1", f"{ETCDCTL} member list --write-out=json"))["members"]
-    assert sorted(member["name"] for member in listed) == demo.names(naming.MASTER)
+    assert sorted(member["name"] for member in listed) == demo.names(names.MASTER)
     assert not any(member.get("isLearner") for member in listed)
 
 

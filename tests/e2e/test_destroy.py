@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from kubernetes.client import AppsV1Api, CoreV1Api, CustomObjectsApi
 
-from managed_k8s import master
-from managed_k8s.cloud import ownership
+from managed_k8s.openstack import ownership
+from managed_k8s.salt_master import cli
 from tests.e2e.checkout import difference, objects
 from tests.e2e.project import PREFIX, eventually
 from tests.e2e.second import SERVERS
@@ -98,7 +98,7 @@ def test_the_salt_master_forgets_it(demo, beside):
     keys = beside.checkout.run("salt-key", "--out=json", "--list=all").stdout
     assert f"{beside.name}-" not in keys
     assert "demo-master-1" in keys
-    assert not (master.state_folder() / "managed_k8s" / beside.name).exists()
+    assert not (cli.state_folder() / "managed_k8s" / beside.name).exists()
 
 
 def test_removed_again_nothing_happens(beside, cloud):

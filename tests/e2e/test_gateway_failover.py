@@ -9,7 +9,7 @@ import time
 import pytest
 from kubernetes.client import CoreV1Api
 
-from managed_k8s import access
+from managed_k8s.kube import access
 from tests.e2e.command_line import lab
 from tests.e2e.project import eventually
 

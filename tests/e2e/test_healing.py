@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from managed_k8s.healing import record
+from managed_k8s.state import healing
 from tests.e2e.command_line import lab
 from tests.e2e.healing import (
     OUTAGE,
@@ -41,7 +41,7 @@ def from_health_to_health(demo):
     """Begin with a cluster that is well, and end with one: nothing left to do, and no write lost."""
     lab("fault", "clear")
     eventually(lambda: settled(demo, 0), 900, interval=2)
-    demo.store.remove(record.FILE)
+    demo.store.remove(healing.FILE)
     with Writer(demo.api) as writer:
         yield
         lab("fault", "clear")

@@ -18,7 +18,8 @@ import pytest
 import salt.utils.event
 from kubernetes.client import CoreV1Api
 
-from managed_k8s import history, master, wakeups
+from managed_k8s.salt_master import cli
+from managed_k8s.state import history, queue
 from tests.e2e import second
 from tests.e2e.checkout import ETCDCTL
 from tests.e2e.project import eventually
@@ -68,7 +69,7 @@ class Scenario:
         return {step for step, runs in steps.items() if runs}
 
     def reconcilers(self):
-        return wakeups.reconcilers(str(self.cluster.checkout.root / "master"), self.cluster.name)
+        return queue.reconcilers(str(self.cluster.checkout.root / "master"), self.cluster.name)
 
     def kill(self):
         """Kill whatever reconciles, as the kernel does when memory is short."""
@@ -103,8 +104,8 @@ def deafen(checkout):
 def crash_and_start(checkout):
     """Kill the Salt master, not the reconcilers that it started, and start it with its reactors."""
     (checkout.root / DEAF).unlink(missing_ok=True)
-    process = master.running(master.state_folder())
-    others = {process.pid for process in wakeups.reconcilers(str(checkout.root / "master"))}
+    process = cli.running(cli.state_folder())
+    others = {process.pid for process in queue.reconcilers(str(checkout.root / "master"))}
     family = [one for one in (process, *process.children(recursive=True)) if one.pid not in others]
     for one in family:
         with contextlib.suppress(psutil.NoSuchProcess):

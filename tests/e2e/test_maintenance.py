@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from managed_k8s import observe_kubernetes
-from managed_k8s.history import History
+from managed_k8s.kube import nodes as kube_nodes
+from managed_k8s.state.history import History
 from tests.e2e.asking import GAP, Asking, is_ready
 from tests.e2e.project import eventually
 
@@ -108,7 +108,7 @@ def test_a_worker_gets_its_packages_upgraded_and_is_rebooted(demo, aged):
     assert {name for name in before if before[name] != after[name]} == {worker}
     assert demo.ssh(worker, "dpkg-query --show --showformat='${Version}' e2e-aged") == "2"
     assert demo.ssh(worker, "cat /etc/e2e-aged") == "as its administrator wants it"
-    assert not observe_kubernetes.nodes(demo.api)[worker]["unschedulable"]
+    assert not kube_nodes.nodes(demo.api)[worker]["unschedulable"]
 
 
 def test_all_servers_are_rebooted_one_after_the_other(demo, serving):
@@ -126,7 +126,7 @@ def test_all_servers_are_rebooted_one_after_the_other(demo, serving):
     found = spans(demo, since, "maintained")
     assert set(found) == set(demo.servers)
     assert one_by_one(found.values()), found
-    assert not any(node["unschedulable"] for node in observe_kubernetes.nodes(demo.api).values())
+    assert not any(node["unschedulable"] for node in kube_nodes.nodes(demo.api).values())
     assert api.gap < GAP
     assert web.least >= 1
     assert demo.verb("smoke")["ok"]

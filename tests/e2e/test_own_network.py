@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from managed_k8s import mirror
+from managed_k8s.artifacts import mirror
 from managed_k8s.kube.addons import fetch, flannel
 from managed_k8s.kube.addons.manifests import Images
 from tests.e2e import second

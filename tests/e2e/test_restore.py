@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from managed_k8s import access
+from managed_k8s.kube import access
 from tests.e2e import secrecy
 from tests.e2e.command_line import lab
 from tests.e2e.project import eventually

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from managed_k8s import master, portable
+from managed_k8s.salt_master import cli, export
 from tests.e2e.checkout import Cluster
 from tests.e2e.project import eventually
 
@@ -43,7 +43,7 @@ def elsewhere(demo, before, cloud):
             _clean(other.root)
             try:
                 other.run("python", "-m", "managed_k8s.master", "import", folder / "export.tar.gz")
-                shutil.copytree(repository, master.state_folder() / "managed_k8s_backups" / "demo" / "repository")
+                shutil.copytree(repository, cli.state_folder() / "managed_k8s_backups" / "demo" / "repository")
                 other.start_master()
                 yield Cluster.of(other, "demo", cloud, folder)
             finally:
@@ -56,7 +56,7 @@ def elsewhere(demo, before, cloud):
 
 def _clean(root):
     """Remove what comes with the export."""
-    for path in (root / name for name in portable.INPUT):
+    for path in (root / name for name in export.INPUT):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

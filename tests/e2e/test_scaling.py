@@ -15,9 +15,9 @@ import pytest
 import yaml
 from kubernetes.client import AppsV1Api, CoreV1Api, PolicyV1Api
 
-from managed_k8s import observe_kubernetes
-from managed_k8s.history import History
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import pods, workspace
+from managed_k8s.state.history import History
 from tests.e2e.asking import Asking, is_ready
 from tests.e2e.checkout import Cluster
 from tests.e2e.project import eventually
@@ -82,7 +82,7 @@ class Scaled:
         return list(dict.fromkeys(found))
 
     def nodes(self):
-        return observe_kubernetes.nodes(self.cluster.api)
+        return kube_nodes.nodes(self.cluster.api)
 
     def members(self):
         """Return etcd's members, as a master sees them: name -> whether it is healthy and votes."""

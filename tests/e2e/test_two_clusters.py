@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from managed_k8s import master
+from managed_k8s.salt_master import cli
 from tests.e2e.second import server_names
 
 pytestmark = pytest.mark.timeout(3600)
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(3600)
 @pytest.fixture
 def denied_keys():
     """The Salt master's record of strangers, without what the test leaves in it."""
-    folder = master.state_folder() / "etc" / "salt" / "pki" / "master" / "minions_denied"
+    folder = cli.state_folder() / "etc" / "salt" / "pki" / "master" / "minions_denied"
     before = set(folder.glob("*"))
     yield
     for file in set(folder.glob("*")) - before:

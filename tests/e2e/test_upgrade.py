@@ -9,10 +9,10 @@ import requests
 import yaml
 from kubernetes.client import CoreV1Api, VersionApi
 
-from managed_k8s import observe_kubernetes, wakeups
-from managed_k8s import settings as known
-from managed_k8s.history import History
-from managed_k8s.upgrade import versions
+from managed_k8s.config import settings as known
+from managed_k8s.kube import nodes as kube_nodes
+from managed_k8s.state import queue, versions
+from managed_k8s.state.history import History
 from tests.e2e.asking import GAP, Asking, is_ready
 from tests.e2e.project import eventually
 
@@ -24,7 +24,7 @@ AFTER = "e2e-after-the-upgrade"
 
 def runs(demo):
     """Return which versions kubelets have."""
-    return {node["version"] for node in observe_kubernetes.nodes(demo.api).values()}
+    return {node["version"] for node in kube_nodes.nodes(demo.api).values()}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_cluster_is_upgraded_and_no_write_is_lost(demo, target, serving):
 
         # The reconciler dies in the middle of it; the sweep starts another one.
         eventually(lambda: done(demo, since, "control_plane_upgraded"), 2400, interval=1)
-        for process in wakeups.reconcilers(str(demo.checkout.root / "master"), demo.name):
+        for process in queue.reconcilers(str(demo.checkout.root / "master"), demo.name):
             process.kill()
         demo.checkout.run("salt-run", "managed_k8s.wait", demo.name, "timeout=7200", timeout=7300)
     counted = serving.written()
@@ -86,7 +86,7 @@ def test_the_cluster_is_upgraded_and_no_write_is_lost(demo, target, serving):
     assert sorted(done(demo, since, "kubelet_upgraded")) == [*masters, *workers]
     assert done(demo, since, "kubelet_upgraded")[: len(masters)] == masters, "masters first, one by one"
     assert runs(demo) == {target}
-    assert not any(node["unschedulable"] for node in observe_kubernetes.nodes(demo.api).values())
+    assert not any(node["unschedulable"] for node in kube_nodes.nodes(demo.api).values())
     assert demo.verb("plan")["steps"] == []
     assert demo.verb("status")["ready"]
     assert counted

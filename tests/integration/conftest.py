@@ -19,8 +19,10 @@ import pytest
 import salt.config
 import yaml
 
-from managed_k8s import checkout, master, wakeups
-from managed_k8s.store import Store
+from managed_k8s import paths
+from managed_k8s.salt_master import cli
+from managed_k8s.state import queue
+from managed_k8s.state.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -84,7 +86,7 @@ class Salt:
         (self.root / "master.d" / "managed-k8s.conf").write_text(yaml.safe_dump(kept))
         self.state.mkdir(mode=0o700)
         self.ports = free_ports(2)
-        own = master.configuration(self.root, self.state, "127.0.0.1")
+        own = cli.configuration(self.root, self.state, "127.0.0.1")
         own |= {"publish_port": self.ports[0], "ret_port": self.ports[1], "log_level": "warning", "worker_threads": 3,
                 "user": "root" if os.getuid() == 0 else os.environ["USER"], "auto_accept": True}  # fmt: skip
         (self.root / "master.d" / "checkout.conf").write_text(yaml.safe_dump(own))
@@ -185,14 +187,14 @@ def running(tmp_path_factory):
         made.prepare()
         _keep_artifacts(made)
         # For as long as these are held, no reconciler does anything.
-        with wakeups.lock(Store(made.state, ONE)), wakeups.lock(Store(made.state, OTHER)):
+        with queue.lock(Store(made.state, ONE)), queue.lock(Store(made.state, OTHER)):
             made.start()
             yield made
             made.stop()
     finally:
         made.stop()
         shutil.rmtree(folder)
-        checkout._digests_of.cache_clear()
+        paths._digests_of.cache_clear()
 
 
 def _keep_artifacts(made):

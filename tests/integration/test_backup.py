@@ -18,10 +18,11 @@ import pytest
 import trustme
 
 from lab.settings import load
-from managed_k8s.backup import drill, etcd
-from managed_k8s.history import History
-from managed_k8s.jobs import JobError, SaltJobs
-from managed_k8s.store import Store
+from managed_k8s.artifacts import etcd_programs
+from managed_k8s.backup import drill
+from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
 from tests.integration.conftest import BIN, ONE, Salt, eventually
 
 pytestmark = [
@@ -46,7 +47,7 @@ def programs(tmp_path_factory):
         pytest.skip("the lab has built no etcd here")
     folder = tmp_path_factory.mktemp("programs")
     shutil.copy(found[-1], folder / "image.tar")
-    etcd._unpack(folder / "image.tar", folder)
+    etcd_programs._unpack(folder / "image.tar", folder)
     return folder
 
 
@@ -127,7 +128,7 @@ def node(running, programs, tmp_path_factory):
     # As if the mirror had been asked for the image.
     artifacts = store.read("artifacts-1.36.3.json")
     store.write("artifacts-1.36.3.json", {**artifacts, "sums": {**artifacts["sums"], "images/etcd.tar": "0"}})
-    for name in etcd.PROGRAMS:
+    for name in etcd_programs.PROGRAMS:
         shutil.copy(programs / name, store.path(f"etcd/0/{name}"))
     try:
         await_minion(running)

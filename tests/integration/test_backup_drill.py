@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from lab.settings import load
-from managed_k8s.backup import drill, etcd, record
+from managed_k8s.artifacts import etcd_programs
+from managed_k8s.backup import drill, record
+from managed_k8s.backup.digest import Seal
 from managed_k8s.backup.repository import Repository
-from managed_k8s.backup.seal import Seal
-from managed_k8s.store import Store
+from managed_k8s.state.store import Store
 
 KEYS = 300
 
@@ -33,8 +34,8 @@ def programs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     image = folder / "image.tar"
     image.symlink_to(found[-1])
-    etcd._unpack(image, folder)
-    assert {path.name for path in folder.iterdir()} == {*etcd.PROGRAMS, "image.tar"}
+    etcd_programs._unpack(image, folder)
+    assert {path.name for path in folder.iterdir()} == {*etcd_programs.PROGRAMS, "image.tar"}
     return folder
 
 
@@ -49,7 +50,7 @@ def taken(programs, tmp_path_factory):
         ask("del", "/registry/configmaps/default/c0")
         ask("put", drill.CANARY, "the canary")
         ask("snapshot", "save", str(snapshot))
-        status = etcd.status(programs, snapshot)
+        status = etcd_programs.status(programs, snapshot)
         words = ("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={status['revision']}")
         counted = json.loads(ask(*words, "-w", "json"))
     seal = Seal.of(snapshot)
@@ -71,11 +72,11 @@ def running(programs, room):
     )  # fmt: skip
 
     def ask(*words):
-        return etcd.run(programs / "etcdctl", "--endpoints", "unix://c:0", *words, cwd=room)
+        return etcd_programs.run(programs / "etcdctl", "--endpoints", "unix://c:0", *words, cwd=room)
 
     try:
         for _ in range(100):
-            with contextlib.suppress(etcd.EtcdError):
+            with contextlib.suppress(etcd_programs.EtcdError):
                 ask("endpoint", "health")
                 break
             time.sleep(0.2)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from managed_k8s.cloud import project
-from managed_k8s.store import Store
+from managed_k8s.openstack import project_binding
+from managed_k8s.state.store import Store
 from tests.integration.conftest import PARTS, ROOT
 
 pytestmark = pytest.mark.timeout(240)
@@ -75,7 +75,7 @@ def test_checkouts_of_a_user_share_one_salt_master_which_always_runs_what_is_the
     assert "started anew, with what is in this checkout now" in master(home, other, *start)
 
     state = home / "s" / "managed-k8s" / "salt"
-    Store(state, "demo").write(project.FILE, {"project_id": "p", "auth_url": "https://gone:5000/v3"})
+    Store(state, "demo").write(project_binding.FILE, {"project_id": "p", "auth_url": "https://gone:5000/v3"})
     assert "does not run" not in master(home, other, "status")
     assert "its keys and state are removed" in master(home, other, "forget", "--auth-url", "https://gone:5000/v3")
     assert "does not run" in master(home, other, "status")

@@ -7,12 +7,13 @@ import signal
 import pytest
 import salt.utils.event
 
-from managed_k8s import verbs, wakeups
-from managed_k8s.history import History
-from managed_k8s.intent import Intent
-from managed_k8s.jobs import JobError, SaltJobs
-from managed_k8s.store import Store
-from managed_k8s.wakeups import Inbox
+from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.operations import verbs
+from managed_k8s.state import queue
+from managed_k8s.state.change_requests import Intent
+from managed_k8s.state.history import History
+from managed_k8s.state.queue import Inbox
+from managed_k8s.state.store import Store
 from tests.integration.conftest import MINIONS, ONE, OTHER, SETTINGS, eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -297,7 +298,7 @@ def test_a_reconciler_refuses_wrong_input_and_says_so(running):
         settings.unlink()
     assert entry["what"] == "refused"
     assert "third has no gateway" in entry["reason"]
-    eventually(lambda: not wakeups.is_held(store))
+    eventually(lambda: not queue.is_held(store))
     shutil.rmtree(store.folder)
 
 

@@ -12,7 +12,8 @@ import pytest
 import salt.utils.jinja
 import yaml
 
-from managed_k8s import naming, settings
+from managed_k8s import names
+from managed_k8s.config import settings
 
 ROOT = Path(__file__).parent.parent.parent
 TREE = ROOT / "salt"
@@ -77,7 +78,7 @@ class Case:
             "debian": {"url": "http://mirror.example/debian", "key_sha256": "1" * 64},
             "secrets": {},
         }
-        if self.role != naming.GATEWAY:
+        if self.role != names.GATEWAY:
             found |= {
                 "artifacts": {"base": "http://mirror.example/kubernetes/1.36.3", "sums": SUMS},
                 "images": {"first": [IMAGE], "later": []},
@@ -85,7 +86,7 @@ class Case:
                 "upcoming": self._upcoming(),
                 "secrets": {"join": None},
             }
-        if self.role == naming.MASTER:
+        if self.role == names.MASTER:
             found["secrets"]["encryption"] = "c2VjcmV0" * 4
         return {"managed_k8s": found}
 
@@ -101,19 +102,19 @@ class Case:
         }
 
 
-ROLES = [Case(role) for role in naming.ROLES]
-GATEWAYS = [Case(naming.GATEWAY, masters=n, gateways=g) for n, g in itertools.product((0, 1, 3, 5), (1, 2, 3))]
+ROLES = [Case(role) for role in names.ROLES]
+GATEWAYS = [Case(names.GATEWAY, masters=n, gateways=g) for n, g in itertools.product((0, 1, 3, 5), (1, 2, 3))]
 OTHERS = [
-    Case(naming.GATEWAY, ca="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"),
-    Case(naming.GATEWAY, changes=(("gateway", "advertisement_interval", 1),)),
-    Case(naming.MASTER, public=None),
-    Case(naming.MASTER, changes=(("kubernetes", "version", "1.37.2"), ("kubernetes", "cni", "none"))),
-    Case(naming.MASTER, changes=(("kubernetes", "kubelet", {"failSwapOn": False}),)),
-    Case(naming.MASTER, changes=(("kubernetes", "pod_security", "restricted"),)),
-    Case(naming.WORKER, changes=(("container_runtime", "cgroup_driver", "cgroupfs"),)),
-    Case(naming.WORKER, changes=(("artifacts", "debian", False),)),
-    Case(naming.MASTER, upcoming="1.37.2"),
-    Case(naming.WORKER, upcoming="1.37.2"),
+    Case(names.GATEWAY, ca="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"),
+    Case(names.GATEWAY, changes=(("gateway", "advertisement_interval", 1),)),
+    Case(names.MASTER, public=None),
+    Case(names.MASTER, changes=(("kubernetes", "version", "1.37.2"), ("kubernetes", "cni", "none"))),
+    Case(names.MASTER, changes=(("kubernetes", "kubelet", {"failSwapOn": False}),)),
+    Case(names.MASTER, changes=(("kubernetes", "pod_security", "restricted"),)),
+    Case(names.WORKER, changes=(("container_runtime", "cgroup_driver", "cgroupfs"),)),
+    Case(names.WORKER, changes=(("artifacts", "debian", False),)),
+    Case(names.MASTER, upcoming="1.37.2"),
+    Case(names.WORKER, upcoming="1.37.2"),
 ]
 CASES = [*ROLES, *GATEWAYS, *OTHERS]
 

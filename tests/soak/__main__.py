@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from managed_k8s.naming import ROLES
+from managed_k8s.names import ROLES
 from tests.e2e import command_line
 from tests.e2e.checkout import Checkout, Cluster
 from tests.soak.draw import draw

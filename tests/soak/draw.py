@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Collection, Mapping
 
-from managed_k8s.naming import GATEWAY, MASTER, WORKER
+from managed_k8s.names import GATEWAY, MASTER, WORKER
 from tests.e2e.healing import OUTAGE, REPLACED, REPLACED_LATE, REVIVED
 
 ANY = (GATEWAY, MASTER, WORKER)

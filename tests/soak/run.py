@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 
 from bench.probes import Probing, context
-from managed_k8s import access
-from managed_k8s.healing import record
-from managed_k8s.naming import MASTER
+from managed_k8s.kube import access
+from managed_k8s.names import MASTER
+from managed_k8s.state import healing
 from tests.e2e.checkout import Cluster
 from tests.e2e.command_line import lab
 from tests.e2e.healing import (
@@ -90,7 +90,7 @@ class Soak:
     def _endure(self, fault: Fault, smoke: bool) -> Outcome:
         cluster, kind = self.cluster, fault.kind
         # Limits on what is tried are not what is looked at here.
-        cluster.store.remove(record.FILE)
+        cluster.store.remove(healing.FILE)
         since = time.time()
         seconds, problem = None, ""
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from managed_k8s.kube.addons import cloud_config, placement
 from managed_k8s.kube.addons.manifests import Images, Object, container, load, only, pod
-from managed_k8s.storage import BACKUP_CLASS, DRIVER
+from managed_k8s.kube.csi import BACKUP_CLASS, DRIVER
 
 _CONTROLLER = (
     "cinder-csi-plugin/csi-cinder-driver.yaml",

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from managed_k8s import mirror
+from managed_k8s.artifacts import mirror
 
 Object = dict[str, Any]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kubernetes.client import ApiClient, AppsV1Api
 
-from managed_k8s import naming, observe_kubernetes
+from managed_k8s import names
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.addons.collect import LABEL
 from managed_k8s.kube.smoke.check import FailedError, eventually
 
@@ -16,7 +17,7 @@ def nodes(api: ApiClient) -> str:
     """Check that every node is Ready and known to the cloud."""
 
     def look() -> str:
-        found = observe_kubernetes.nodes(api)
+        found = kube_nodes.nodes(api)
         problems = [f"{name} is not Ready" for name, node in found.items() if not node["ready"]]
         problems += [
             f"{name} has no provider id: is a cloud controller manager running?"
@@ -34,10 +35,10 @@ def etcd(api: ApiClient) -> str:
     """Check that there is a healthy etcd on every control plane node, and that the API server reaches it."""
 
     def look() -> str:
-        masters = [n for n, node in observe_kubernetes.nodes(api).items() if node["role"] == naming.MASTER]
-        members = observe_kubernetes.etcd_members(observe_kubernetes.control_plane(api))
+        masters = [n for n, node in kube_nodes.nodes(api).items() if node["role"] == names.MASTER]
+        members = kube_nodes.etcd_members(kube_nodes.control_plane(api))
         problems = [f"{name}: no healthy etcd" for name in masters if not members.get(name)]
-        if not observe_kubernetes.healthy(api, "/readyz/etcd"):
+        if not kube_nodes.healthy(api, "/readyz/etcd"):
             problems.append("/readyz/etcd of the API server fails")
         if problems:
             raise FailedError("; ".join(problems))
@@ -50,7 +51,7 @@ def public_api(api: ApiClient) -> str:
     """Check that the API is ready at the address of our kubeconfig, the floating IP."""
 
     def look() -> str:
-        if not observe_kubernetes.healthy(api, "/readyz"):
+        if not kube_nodes.healthy(api, "/readyz"):
             raise FailedError(f"{api.configuration.host}/readyz fails")
         return f"{api.configuration.host} is ready"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kubernetes.client import ApiClient
 
-from managed_k8s import observe_kubernetes
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import basics, network, storage
 from managed_k8s.kube.smoke.check import TRANSIENT, Check, FailedError, perform, reason
 from managed_k8s.kube.smoke.workspace import Workspace, remove_leftovers, workspace
@@ -73,7 +73,7 @@ def _removed(space: Workspace) -> str:
 
 def _two_nodes(api: ApiClient) -> tuple[str, str]:
     """Return two nodes that take pods, workers if there are; one twice in a cluster of one. Raises FailedError."""
-    found = observe_kubernetes.nodes(api)
+    found = kube_nodes.nodes(api)
     usable = sorted(
         (name for name, node in found.items() if node["ready"] and not node["unschedulable"]),
         key=lambda name: (found[name]["role"] != "worker", name),

@@ -1,1 +1,0 @@
-"""The cluster's side of OpenStack, on openstacksdk and with an ordinary project account."""

@@ -1,0 +1,71 @@
+"""Running the steps that heal servers; each is noted before it is done, so that what is interrupted counts, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from managed_k8s.minions.jobs import Jobs
+from managed_k8s.model.health import REBOOT, REPLACE, RESTART, START
+from managed_k8s.observe.observer import Look
+from managed_k8s.state import healing
+from managed_k8s.state.change_requests import Intent
+from managed_k8s.state.store import Store
+
+# Seconds that a step may take.
+LIMITS = {RESTART: 120, START: 300, REBOOT: 300, REPLACE: 30}
+# What a person does about a step that keeps failing.
+ADVICE = {
+    RESTART: "see on the server: systemctl --failed; journalctl -u kubelet",
+    START: "see why it does not start: openstack server show {node}",
+    REBOOT: "see its console: salt-cloud -a console_log {node}",
+    REPLACE: "salt-run managed_k8s.replace {node}",
+}
+
+
+class Cloud(Protocol):
+    """What is asked of OpenStack."""
+
+    def start(self, name: str) -> None:
+        """Start a server that is off, and return once Nova says that it runs."""
+
+    def reboot(self, name: str) -> None:
+        """Restart a server by pulling its plug, and return once Nova says that it runs."""
+
+
+class Healing:
+    """Heals the servers of one cluster, one step at a time."""
+
+    def __init__(self, store: Store, cloud: Cloud, jobs: Jobs) -> None:
+        self.store, self.cloud, self.jobs = store, cloud, jobs
+
+    def actions(self) -> dict[str, Callable[[str, Look], None]]:
+        """Return what runs a step, by its kind."""
+        return {
+            RESTART: self._restart,
+            START: lambda name, look: self._in_the_cloud(START, self.cloud.start, name),
+            REBOOT: lambda name, look: self._in_the_cloud(REBOOT, self.cloud.reboot, name),
+            REPLACE: self._replace,
+        }
+
+    def _server(self, name: str) -> str:
+        return str((self.store.read("inventory.json") or {})[name]["id"])
+
+    def _restart(self, name: str, look: Look) -> None:
+        healing.tried(self.store, name, self._server(name), RESTART)
+        self.jobs.run(name, "managed_k8s_node.revive", limit=LIMITS[RESTART])
+
+    def _in_the_cloud(self, what: str, action: Callable[[str], None], name: str) -> None:
+        at = healing.tried(self.store, name, self._server(name), what)
+        try:
+            action(name)
+        except Exception:
+            healing.refused(self.store, name, at)
+            raise
+
+    def _replace(self, name: str, look: Look) -> None:
+        """Have it removed and made anew; the next look plans how."""
+        server = self._server(name)
+        healing.tried(self.store, name, server, REPLACE)
+        why = next((patient.why for patient in look.observed.health.patients if patient.name == name), "it is ill")
+        Intent(self.store).condemn({name: server}, why)

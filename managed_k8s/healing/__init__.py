@@ -1,1 +1,0 @@
-"""Knowing which servers are ill, and what is done about it; docs/healing.md."""

@@ -33,9 +33,10 @@ test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: un
 test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups, with the real borg
 	$(BIN)/pytest -m slow
 
-lint: $(VENV)/.installed  ## ruff and mypy
+lint: $(VENV)/.installed  ## ruff, import-linter and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.installed  ## Rewrite the sources in the one format
@@ -93,4 +94,4 @@ bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memo
 	$(BIN)/python -m tests.bench.lab
 
 clean:  ## Remove what make made in the checkout
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

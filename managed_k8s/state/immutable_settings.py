@@ -8,7 +8,7 @@ from managed_k8s.config.settings import Settings
 from managed_k8s.state.store import Store
 
 _FILE = "founding.json"
-# Of `kubernetes`. What the cloud itself still knows is checked where it is made: managed_k8s/openstack/infrastructure.py.
+# Of `kubernetes`. What the cloud still knows is checked where it is made: managed_k8s/openstack/infrastructure.py.
 _LASTING = ("cni", "pod_cidr", "service_cidr")
 
 

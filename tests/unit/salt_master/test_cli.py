@@ -102,7 +102,7 @@ def test_forgetting_a_cloud_keeps_what_is_in_another(folder, capsys):
 
 
 def test_code_that_the_salt_master_loaded_is_told_from_newer_code(tmp_path):
-    for name in ("master.d/managed-k8s.conf", "managed_k8s/plan/__init__.py", "_runners/managed_k8s.py", "docs/x.md"):
+    for name in ("master.d/managed-k8s.conf", "managed_k8s/plan.py", "_runners/managed_k8s.py", "docs/x.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     before = cli.code_digest(tmp_path)

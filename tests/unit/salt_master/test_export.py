@@ -45,7 +45,7 @@ def there(tmp_path):
         "cluster.map",
         "pillar/clusters/demo.sls",
         "cloud.providers.d/openstack.conf",
-        "managed_k8s/plan/__init__.py",
+        "managed_k8s/names.py",
     )
     put(tmp_path, "clouds.yaml")
     (root / "clouds.yaml").symlink_to(tmp_path / "clouds.yaml")
@@ -62,13 +62,13 @@ def export(there, tmp_path):
 
 def test_another_machine_has_all_that_cannot_be_made_anew(export, tmp_path):
     root, state = tmp_path / "new" / "checkout", tmp_path / "new" / "state"
-    put(root, "cluster.map", "managed_k8s/plan/__init__.py")
+    put(root, "cluster.map", "managed_k8s/names.py")
     (root / "cluster.map").write_text("the example")
     exporting.load(root, state, export)
     assert files(state) == set(KEPT)
     assert files(root) == {
         "cluster.map", "clouds.yaml", "pillar/clusters/demo.sls", "cloud.providers.d/openstack.conf",
-        "managed_k8s/plan/__init__.py",
+        "managed_k8s/names.py",
     }  # fmt: skip
     assert (root / "cluster.map").read_text() == "cluster.map"
     assert not (root / "clouds.yaml").is_symlink()

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Written by hand; the other pages are made from code.
+PAGES := $(filter-out docs/settings.md docs/metrics.md docs/performance.md, $(wildcard *.md docs/*.md))
 
 .PHONY: help borg test test-slow lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick soak bench bench-lab clean
 
@@ -33,15 +35,17 @@ test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: un
 test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups, with the real borg
 	$(BIN)/pytest -m slow
 
-lint: $(VENV)/.installed  ## ruff, import-linter and mypy
+lint: $(VENV)/.installed  ## ruff, mdformat, import-linter and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mdformat --check $(PAGES)
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.installed  ## Rewrite the sources in the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/mdformat $(PAGES)
 
 lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \

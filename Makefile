@@ -100,7 +100,7 @@ bench: lab  ## Measure what is promised, by us against by hand; BENCH=--yes repl
 	  && $(BIN)/python -m bench $(BENCH)
 
 bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
-	$(BIN)/python -m tests.bench.lab
+	$(BIN)/python -m bench.lab
 
 clean:  ## Remove what make made in the checkout
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

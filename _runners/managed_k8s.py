@@ -20,12 +20,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from managed_k8s import errors
 from managed_k8s.openstack import ssh_config
+from managed_k8s.operations import access, clusters, nodes, volumes
 from managed_k8s.operations import backup as backing_up
 from managed_k8s.operations import inspect as insight
+from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.operations import restore as restoring
 from managed_k8s.operations import upgrade as upgrading
-from managed_k8s.operations import verbs, volumes
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from managed_k8s.status import live as live_status
@@ -74,11 +76,10 @@ def _face(function):
         except (KeyboardInterrupt, SystemExit):
             # Salt turns Ctrl-C and SIGTERM into SystemExit, and that into a traceback.
             data, code = {"error": f"interrupted; {_GOES_ON.get(function.__name__, _HALFWAY)}"}, 130
-        except verbs.errors() as error:
-            data, code = {"error": str(error)}, 1
-        except Exception:
-            # A defect of ours. Salt would take it for wrong arguments, or end with exit code 0.
-            data, code = {"error": traceback.format_exc()}, 1
+        except Exception as error:
+            # The traceback is of a defect of ours: Salt would take it for wrong arguments, or end with exit code 0.
+            expected = errors.is_expected(error)
+            data, code = {"error": errors.text(error) if expected else traceback.format_exc()}, 1
         if "error" in data and _for_people():
             sys.stderr.write(f"{data['error']}\n")
         outcome = {**data, "retcode": code}
@@ -97,7 +98,7 @@ def _arguments(function, args, kwargs):
     try:
         bound = signature.bind(*args, **{key: value for key, value in kwargs.items() if not key.startswith("__")})
     except TypeError as error:
-        raise verbs.VerbError(f"managed_k8s.{function.__name__}{signature}: {error}") from None
+        raise errors.RequestError(f"managed_k8s.{function.__name__}{signature}: {error}") from None
     bound.apply_defaults()
     return bound.args
 
@@ -117,7 +118,7 @@ def validate(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.validate demo``
     """
-    data = verbs.validate(__opts__, cluster)
+    data = clusters.validate(__opts__, cluster)
     _print(f"Settings, cluster.map and profiles are in order: {', '.join(data['clusters'])}.")
     return data, True
 
@@ -200,7 +201,7 @@ def reconcile(cluster=None, yes=False):
 
     CLI Example: ``salt-run managed_k8s.reconcile demo``
     """
-    name, gone = verbs.leaving(__opts__, cluster)
+    name, gone = reconciling.leaving(__opts__, cluster)
     if gone:
         _print(
             "These servers are not in cluster.map. They will be drained and removed for good:", *_bullets(sorted(gone))
@@ -208,7 +209,7 @@ def reconcile(cluster=None, yes=False):
         if not yes and not _agreed("reconcile", f"remove servers of {name}"):
             _print("They stay.")
             gone = {}
-    data = verbs.reconcile(__opts__, name, gone)
+    data = reconciling.reconcile(__opts__, name, gone)
     if data["busy"]:
         _print("A reconciler is at work and looks again; follow it: salt-run managed_k8s.wait")
         return data, True
@@ -221,7 +222,7 @@ def reconcile(cluster=None, yes=False):
 
 def _agreed(function, what):
     if not (_for_people() and sys.stdin.isatty()):
-        raise verbs.VerbError(f"{function}: nobody can be asked here; say yes=True to {what}")
+        raise errors.RequestError(f"{function}: nobody can be asked here; say yes=True to {what}")
     return input(f"Type yes to {what}: ").strip() == "yes"
 
 
@@ -234,7 +235,7 @@ def replace(node, reason="an operator asked"):
 
     CLI Example: ``salt-run managed_k8s.replace demo-worker-1``
     """
-    data = verbs.replace(__opts__, node, reason)
+    data = nodes.replace(__opts__, node, reason)
     _print(f"{node} will be replaced; follow it: salt-run managed_k8s.wait {data['cluster']}")
     return data, True
 
@@ -246,7 +247,7 @@ def drain(node):
 
     CLI Example: ``salt-run managed_k8s.drain demo-worker-1``
     """
-    data = verbs.drain(__opts__, node, lambda words: _print(_escape(words)))
+    data = nodes.drain(__opts__, node, lambda words: _print(_escape(words)))
     _print(f"{node} is drained." if data["cordoned"] else f"{node} is drained; somebody else had cordoned it before.")
     return data, True
 
@@ -258,7 +259,7 @@ def uncordon(node):
 
     CLI Example: ``salt-run managed_k8s.uncordon demo-worker-1``
     """
-    data = verbs.uncordon(__opts__, node)
+    data = nodes.uncordon(__opts__, node)
     _print(f"{node} takes pods again." if data["changed"] else f"{node} takes pods already.")
     return data, True
 
@@ -270,7 +271,7 @@ def pause(cluster=None, reason="an operator asked"):
 
     CLI Example: ``salt-run managed_k8s.pause demo reason="the network is being changed"``
     """
-    data = verbs.pause(__opts__, cluster, reason)
+    data = reconciling.pause(__opts__, cluster, reason)
     _print(f"{data['cluster']} is {data['paused']}. To go on: salt-run managed_k8s.resume {data['cluster']}")
     return data, True
 
@@ -282,7 +283,7 @@ def resume(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.resume demo``
     """
-    data = verbs.resume(__opts__, cluster)
+    data = reconciling.resume(__opts__, cluster)
     _print(f"{data['cluster']} {'goes on' if data['changed'] else 'was not paused'}.")
     return data, True
 
@@ -294,7 +295,7 @@ def enqueue(id, reason="asked for"):
 
     CLI Example: ``salt-run managed_k8s.enqueue demo-worker-1 reason="it looks ill"``
     """
-    data = verbs.enqueue(__opts__, id, reason)
+    data = reconciling.enqueue(__opts__, id, reason)
     _print(
         f"{data['cluster']} will be looked at." if data["cluster"] else "That is no node of a cluster with settings."
     )
@@ -308,7 +309,7 @@ def sweep():
 
     CLI Example: ``salt-run managed_k8s.sweep``
     """
-    data = verbs.sweep(__opts__)
+    data = reconciling.sweep(__opts__)
     data["backups"] = backing_up.sweep(__opts__)["clusters"]
     data["metrics"] = insight.sweep(__opts__)["clusters"]
     data["volumes"] = volumes.sweep(__opts__)["clusters"]
@@ -331,11 +332,11 @@ def wait(cluster=None, timeout=3600):
     if _for_people() and _console().is_terminal:
         _watch(cluster, limit)
     else:
-        for entry in verbs.wait(__opts__, cluster, limit):
+        for entry in reconciling.wait(__opts__, cluster, limit):
             if entry is not None:
                 _print(_line(entry))
     seconds = round(time.monotonic() - begun, 1)
-    found = verbs.reach(__opts__, cluster)
+    found = access.reach(__opts__, cluster)
     _print(f"{found['cluster']} is ready.", *map(_escape, ssh_config.sentences(found)))
     return {"ready": True, "seconds": seconds, **found}, True
 
@@ -346,10 +347,10 @@ def _watch(cluster, limit):
     console = _console()
 
     def draw():
-        live.update(live_status.draw(verbs.scene(__opts__, cluster, recent), console.height), refresh=True)
+        live.update(live_status.draw(reconciling.scene(__opts__, cluster, recent), console.height), refresh=True)
 
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        for entry in verbs.wait(__opts__, cluster, limit, poll=0.25):
+        for entry in reconciling.wait(__opts__, cluster, limit, poll=0.25):
             if entry is None:
                 draw()
                 continue
@@ -369,7 +370,7 @@ def reach(cluster=None):
 
     CLI Example: ``salt-run managed_k8s.reach demo``
     """
-    found = verbs.reach(__opts__, cluster)
+    found = access.reach(__opts__, cluster)
     _print(*map(_escape, ssh_config.sentences(found)))
     return found, True
 
@@ -383,7 +384,7 @@ def events(cluster=None, last=20, follow=True):
 
     CLI Example: ``salt-run managed_k8s.events demo follow=False``
     """
-    history = History(Store.of(__opts__, verbs.choose(__opts__, cluster)))
+    history = History(Store.of(__opts__, clusters.choose(__opts__, cluster)))
     past = history.last(int(last))
     if follow and _for_people():
         _follow(history, int(last))
@@ -412,7 +413,7 @@ def kubeconfig(cluster=None, path=None):
 
     CLI Example: ``salt-run managed_k8s.kubeconfig demo path=~/.kube/demo``
     """
-    data = verbs.kubeconfig(__opts__, cluster, path)
+    data = access.kubeconfig(__opts__, cluster, path)
     _print(data["path"])
     return data, True
 
@@ -426,7 +427,7 @@ def infra(cluster=None, test=False):
 
     CLI Example: ``salt-run managed_k8s.infra demo test=True``
     """
-    data = verbs.infra(__opts__, cluster, bool(test))
+    data = clusters.infra(__opts__, cluster, bool(test))
     _print(*(_bullets(data["changes"]) or ["Everything is there."]))
     return data, True
 
@@ -442,7 +443,7 @@ def smoke(cluster=None):
     def report(check):
         _print(_escape(f"{'ok     ' if check.ok else 'FAILED '} {check.name} ({check.seconds:.1f} s) {check.detail}"))
 
-    data = verbs.smoke(__opts__, cluster, report)
+    data = clusters.smoke(__opts__, cluster, report)
     return data, data["ok"]
 
 
@@ -595,7 +596,7 @@ def reboot(cluster=None, node=None, packages=False):
 
     CLI Example: ``salt-run managed_k8s.reboot demo packages=True``
     """
-    data = upgrading.reboot(__opts__, cluster, node, bool(packages))
+    data = nodes.reboot(__opts__, cluster, node, bool(packages))
     _print(
         f"To be rebooted: {', '.join(data['servers'])}; follow it: salt-run managed_k8s.wait {data['cluster']}",
     )
@@ -654,15 +655,15 @@ def destroy(cluster=None, yes=False):
 
     CLI Example: ``salt-run managed_k8s.destroy demo``
     """
-    found, things = verbs.doomed(__opts__, cluster)
+    found, things = clusters.destroy_plan(__opts__, cluster)
     _print("This will be removed for good:", *_bullets(things))
     if not yes and not _confirmed(found.name):
         _print("Nothing was removed.")
         return {"removed": []}, False
-    return verbs.destroy(__opts__, found, lambda words: _print(_escape(words))), True
+    return clusters.destroy(__opts__, found, lambda words: _print(_escape(words))), True
 
 
 def _confirmed(name):
     if not (_for_people() and sys.stdin.isatty()):
-        raise verbs.VerbError(f"destroy: nobody can be asked here; say yes=True to remove {name}")
+        raise errors.RequestError(f"destroy: nobody can be asked here; say yes=True to remove {name}")
     return input(f"Type the cluster's name to remove it [{name}]: ").strip() == name

@@ -16,7 +16,7 @@ from rich.console import Console
 from bench import report
 from bench.page import PARTS, details, page, rows
 from bench.setting import BenchError, Setting
-from managed_k8s.operations import verbs
+from managed_k8s import errors
 
 app = typer.Typer(add_completion=False)
 
@@ -45,11 +45,12 @@ def main(
     chosen = [name for name in PARTS if not only or name in only]
     parts: dict[str, Any] = {}
     setting = Setting(cluster, replace=yes, found=parts)
-    expected: tuple[type[Exception], ...] = (BenchError, *verbs.errors())
     try:
         for name in chosen:
             parts[name] = PARTS[name].measure(setting)
-    except expected as error:
+    except Exception as error:
+        if not (isinstance(error, BenchError) or errors.is_expected(error)):
+            raise
         raise SystemExit(f"bench: {error}") from None
     finally:
         held = _show(parts)

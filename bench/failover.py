@@ -11,7 +11,7 @@ from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.kube import access
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile as reconciling
 
 CUTS = 3
 MOST_SECONDS = 0.5
@@ -23,7 +23,7 @@ _HEALTHY_LIMIT, _SETTLED = 60, 5
 
 def measure(setting: Setting) -> Figures:
     """Cut the power of the gateway that holds the address, and give it back, some times. Raises BenchError."""
-    if not verbs.look(setting.opts, setting.cluster.name).ready:
+    if not reconciling.look(setting.opts, setting.cluster.name).ready:
         raise BenchError(
             "the cluster is not as it should be, so it has no gateway to lose: salt-run managed_k8s.status"
         )

@@ -12,7 +12,7 @@ from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.model import cluster as model
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.plan import scaling
 from managed_k8s.reconcile.reconciler import DONE
 from managed_k8s.state import healing
@@ -49,7 +49,7 @@ CASES = (
 
 def measure(setting: Setting) -> Figures:
     """Replace a worker on request, then make a worker and a master fail in both ways. Raises BenchError."""
-    if not verbs.look(setting.opts, setting.cluster.name).ready:
+    if not reconciling.look(setting.opts, setting.cluster.name).ready:
         raise BenchError("the cluster is not as it should be, so nothing is broken in it: salt-run managed_k8s.status")
     victims = {role: _last(setting, role) for role in (names.WORKER, names.MASTER)}
     masters = sum(node.role == names.MASTER for node in setting.cluster.nodes)

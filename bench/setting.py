@@ -14,6 +14,7 @@ from typing import Any
 
 from managed_k8s import paths
 from managed_k8s.cluster import Cluster
+from managed_k8s.operations import clusters
 from managed_k8s.salt_master.cli import CONFIGURATION
 
 # Seconds.
@@ -55,9 +56,8 @@ class Setting:
     @functools.cached_property
     def cluster(self) -> Cluster:
         """The cluster. Raises VerbError or InvalidError."""
-        from managed_k8s.operations import verbs
 
-        return Cluster(self.opts, verbs.choose(self.opts, self.named))
+        return Cluster(self.opts, clusters.choose(self.opts, self.named))
 
     def salt(self, targets: list[str], *words: str) -> dict[str, Any]:
         """Return what a Salt function says on some minions: id -> answer. Raises BenchError."""

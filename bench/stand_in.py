@@ -19,13 +19,14 @@ import yaml
 
 from bench.planning import CLUSTER, nodes
 from bench.stand_in_apis import HOST, served
-from managed_k8s.cluster import LiveCloud, LiveKube
 from managed_k8s.config import settings
 from managed_k8s.kube import access
+from managed_k8s.kube.api import KubernetesApi
 from managed_k8s.minions.jobs import Answer
 from managed_k8s.names import Node
 from managed_k8s.observe.gateway_disks import Disks
 from managed_k8s.observe.observer import Observer
+from managed_k8s.openstack.client import Cloud
 from managed_k8s.state.store import Store
 
 _ADDONS: list[dict[str, Any]] = [
@@ -46,8 +47,8 @@ def observer(count: int) -> Iterator[tuple[Observer, dict[str, str]]]:
         found, store = settings.complete(_SETTINGS, "stand-in"), Store(folder, CLUSTER)
         _fill(store, found, authority, ports["kubernetes"])
         opts = {"managed_k8s": {"checkout": name, "state": name}}
-        cloud = LiveCloud(opts, CLUSTER, found)
-        kube = _Kube(CLUSTER, found, store, cloud)
+        cloud = Cloud(opts, CLUSTER, found)
+        kube = _Kube(CLUSTER, found, store, cloud.credential, cloud.kept_credential)
         # The environment's clouds.yaml comes first; the API's port is no setting.
         environment = mock.patch.dict(os.environ, OS_CLIENT_CONFIG_FILE=str(clouds))
         with environment, mock.patch.object(access, "PORT", ports["kubernetes"]):
@@ -104,7 +105,7 @@ def _kubeconfig(authority: trustme.CA, port: int) -> str:
     return yaml.safe_dump(content)
 
 
-class _Kube(LiveKube):
+class _Kube(KubernetesApi):
     """The mirror is asked for the add-ons once a process, however many nodes there are; here it is not."""
 
     def _objects(self, credential: Mapping[str, Any]) -> Any:

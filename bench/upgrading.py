@@ -14,7 +14,7 @@ from managed_k8s.artifacts import mirror
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import check
 from managed_k8s.kube.smoke.workspace import Workspace
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile as reconciling
 
 BEFORE, AFTER = "1.36.3", "1.37.2"
 # Seconds: for the whole of it; between probes, as nodes need the machine's processors; until a write has failed.
@@ -26,7 +26,7 @@ def measure(setting: Setting) -> Figures:
 
     Where there is nothing to upgrade from, or to, that is what is found.
     """
-    if not verbs.look(setting.opts, setting.cluster.name).ready:
+    if not reconciling.look(setting.opts, setting.cluster.name).ready:
         raise BenchError("the cluster is not as it should be, so it is not upgraded: salt-run managed_k8s.status")
     nodes = kube_nodes.nodes(setting.cluster.kube.connect())
     why = _unfit(setting, sorted({str(node["version"]) for node in nodes.values()}))

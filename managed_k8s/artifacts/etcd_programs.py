@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from managed_k8s.artifacts import mirror, zstandard
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.state.store import Store
 
 PROGRAMS = ("etcd", "etcdctl", "etcdutl")
@@ -23,7 +24,7 @@ _NOWHERE = "http://127.0.0.1:1"
 _START, _STOP, _LIMIT = 60, 10, 1800
 
 
-class EtcdError(RuntimeError):
+class EtcdError(Error):
     """One of etcd's programs failed; the message has its words."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ import filelock
 import requests
 
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.state.store import Store
 
 SUMS = "SHA256SUMS"
@@ -20,7 +23,7 @@ DEBIAN_KEY = "debian/mirror.gpg"
 _TIMEOUT = (5, 30)
 
 
-class MirrorError(RuntimeError):
+class MirrorError(Error):
     """The mirror does not have something, or has something else than before; the message says what to do."""
 
 
@@ -100,3 +103,27 @@ def _fetch_artifacts(base: str, wanted: str | None) -> dict[str, Any]:
     if hashlib.sha256(versions).hexdigest() != found.get("versions.json"):
         raise MirrorError(f"{base}/versions.json: is not what {SUMS} says; copy the mirror again")
     return {"base": base, "digest": digest, "sums": found, "versions": json.loads(versions)}
+
+
+def lacking(found: Mapping[str, Any]) -> list[str]:
+    """Return what the mirror's own list lacks of a version.
+
+    found: as artifacts() returns it.
+    """
+    needed = {"bin/kubeadm", "bin/kubelet", "bin/kubectl", *(image["archive"] for image in found["versions"]["images"])}
+    return sorted(needed - set(found["sums"]))
+
+
+def missing(found: Mapping[str, Any]) -> list[str]:
+    """Return which files of a version the mirror lists and does not have; the files themselves are not fetched."""
+    names = sorted(name for name in found["sums"] if name.startswith(("bin/", "cni/", "images/", "manifests/")))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        there = pool.map(lambda name: _is_there(f"{found['base']}/{name}"), names)
+        return [name for name, is_there in zip(names, there, strict=True) if not is_there]
+
+
+def _is_there(url: str) -> bool:
+    try:
+        return requests.head(url, timeout=_TIMEOUT, allow_redirects=True).ok
+    except requests.RequestException:
+        return False

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from managed_k8s.errors import Error
+
 MAGIC = b"\x28\xb5\x2f\xfd"
 # What anybody may have in a pipe (/proc/sys/fs/pipe-max-size): a full one of 64 kB stops its writer often.
 _BLOCK = 1 << 20
 
 
-class ZstandardError(RuntimeError):
+class ZstandardError(Error):
     """zstd is not installed."""
 
 
-class DamagedError(RuntimeError):
+class DamagedError(Error):
     """What is to be unpacked is damaged, or not all of it."""
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.retention import Backup
-from managed_k8s.backup.schedule import Attempts
 from managed_k8s.config import cron
+from managed_k8s.state.attempts import Attempts
 
 # Seconds after a scheduled time before a backup counts as missed: it is made by the next sweep, and takes a while.
 GRACE = 600

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from managed_k8s.errors import Error
 from managed_k8s.state.store import Store
 
 PASSPHRASE = "passphrase"  # noqa: S105 (a file's name)
@@ -35,7 +36,7 @@ _SSH = "ssh -o ServerAliveInterval=30 -o ServerAliveCountMax=4"
 _FULL = ("No space left on device", "Insufficient free space")
 
 
-class BorgError(RuntimeError):
+class BorgError(Error):
     """Borg failed; the message says why and what to do. kind: borg's name of the error, like LockTimeout."""
 
     def __init__(self, message: str, kind: str = "") -> None:

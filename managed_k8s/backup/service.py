@@ -25,9 +25,10 @@ from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError, Repository
 from managed_k8s.backup.source_member import Member, NoMemberError, choose
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.minions.jobs import Jobs
 from managed_k8s.plan.scaling import is_master
-from managed_k8s.state import queue
+from managed_k8s.state import attempts, queue
 from managed_k8s.state.attempts import attempting
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
@@ -47,7 +48,7 @@ _RESERVE = 1 << 30
 _GROWTH = 256 << 20
 
 
-class BackupError(RuntimeError):
+class BackupError(Error):
     """A backup cannot be made or used; the message says why and what to do."""
 
 
@@ -285,9 +286,9 @@ class Backups:
             work.append("drill")
         return work
 
-    def attempts(self, what: str) -> schedule.Attempts:
+    def attempts(self, what: str) -> attempts.Attempts:
         """Return what is on record about backups or drills."""
-        return schedule.Attempts.of(self.store.read(what))
+        return attempts.Attempts.of(self.store.read(what))
 
 
 def _arriving(place: upload.Landing, sending: concurrent.futures.Future[Any], member: str) -> Iterator[bytes]:

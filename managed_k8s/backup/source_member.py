@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from managed_k8s.errors import Error
+
 # Revisions that a member may be behind and is not far: seconds of a busy cluster.
 _BEHIND = 1000
 
 
-class NoMemberError(RuntimeError):
+class NoMemberError(Error):
     """No member can give a snapshot; the message says why, of each."""
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from managed_k8s import names
+from managed_k8s.errors import Error
 
 # Below a minion's folder of files that it sent; _modules/managed_k8s_backup.py sends there.
 FOLDER = "managed-k8s-backup"
@@ -23,7 +24,7 @@ CONTENT = ("kubernetes", "managed-k8s", "manifest.json")
 _LOOK = 0.02
 
 
-class LandingError(RuntimeError):
+class LandingError(Error):
     """What arrived is not what was sent."""
 
 

@@ -15,12 +15,13 @@ import salt.utils.yaml
 import yaml
 
 from managed_k8s import names
+from managed_k8s.errors import Error
 
 Table = Mapping[str, Any]
 Profiles = Mapping[str, Table]
 
 
-class MapError(ValueError):
+class MapError(Error):
     """A file cannot be read; the message names it and says why."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from managed_k8s import names, paths
 from managed_k8s.config import cluster_map, consistency, settings
 from managed_k8s.config.cluster_map import Entry, MapError, ServerMap, Tables
 from managed_k8s.config.settings import InvalidError, Settings
-from managed_k8s.state import immutable_settings
-from managed_k8s.state.store import Store
 
 MAP = "cluster.map"
 
@@ -100,13 +98,18 @@ class Tree:
         return cls(profiles, cluster_map.read_providers(root / "cloud.providers.d"))
 
 
-def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
-    """Return the settings after everything was checked. Raises InvalidError with every problem."""
+def checked(
+    opts: Mapping[str, Any], cluster: str, more: Callable[[Settings], Iterable[str]] = lambda _: ()
+) -> Settings:
+    """Return the settings after everything was checked. Raises InvalidError with every problem.
+
+    more: what else is wrong with the settings, if they can be read.
+    """
     problems: list[str] = []
     found: Settings = {}
     try:
         found = load(opts, cluster)
-        problems += immutable_settings.problems(Store.of(opts, cluster), found)
+        problems += more(found)
     except InvalidError as error:
         problems += error.problems
     tree = Tree.of(opts)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import jsonschema
 
 from managed_k8s.config import cron
+from managed_k8s.errors import Error
 
 HERE = Path(__file__).parent
 SCHEMA = HERE / "settings.schema.json"
@@ -27,7 +28,7 @@ KEY = "managed_k8s"
 Settings = dict[str, Any]
 
 
-class InvalidError(ValueError):
+class InvalidError(Error):
     """Wrong input; the message lists every problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:

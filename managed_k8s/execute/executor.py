@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.execute import healing, rollout, scaling
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import Jobs
@@ -38,7 +39,7 @@ ADVICE = {
 _TOKEN_SECONDS = 1800
 
 
-class StepError(RuntimeError):
+class StepError(Error):
     """A step failed; the message says why."""
 
 

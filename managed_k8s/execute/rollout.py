@@ -8,12 +8,12 @@ from typing import Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.minions.jobs import JobError, Jobs
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE
+from managed_k8s.model.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE, is_older
 from managed_k8s.observe.observer import Look
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
-from managed_k8s.state.versions import is_older
 
 # Seconds that a step may take; pods have up to an hour to leave a node, by a setting.
 LIMITS = {UPGRADE: 2400, KUBELET: 6600, MAINTAIN: 9000, RENEW: 1500}
@@ -37,7 +37,7 @@ _JOB, _RESTART, _CONVERGE, _PACKAGES, _NODE, _BOOT, _ETCD = 90, 180, 900, 1800, 
 _INTERVAL = 3.0
 
 
-class RollingError(RuntimeError):
+class RollingError(Error):
     """A step failed; the message says why."""
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
+from managed_k8s.errors import Error
 from managed_k8s.minions.jobs import JobError, Jobs
 from managed_k8s.model.cluster import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON
 from managed_k8s.observe.observer import Look
@@ -27,7 +28,7 @@ ADVICE = {
 _JOB = 90
 
 
-class TurnoverError(RuntimeError):
+class TurnoverError(Error):
     """A step failed; the message says why."""
 
 

@@ -12,6 +12,7 @@ import tenacity
 from kubernetes.client import ApiClient, CoreV1Api, StorageV1Api
 from kubernetes.client.exceptions import ApiException
 
+from managed_k8s.errors import Error
 from managed_k8s.kube import node_annotations
 
 Say = Callable[[str], None]
@@ -26,7 +27,7 @@ _INTERVAL = 2.0
 _ENDING, _UNMOUNTED, _FREED = 120, 60, 180
 
 
-class DrainError(RuntimeError):
+class DrainError(Error):
     """A node is not empty; the message says what is left on it and why."""
 
 

@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from managed_k8s.errors import Error
+
 # kubeadm binds this group to cluster-admin; unlike system:masters, the binding can be taken away.
 ADMINISTRATORS = "kubeadm:cluster-admins"
 USER = "managed-k8s"
 
 
-class KubeconfigError(RuntimeError):
+class KubeconfigError(Error):
     """The certificate that was signed is not the one that was asked for."""
 
 

@@ -11,22 +11,21 @@ import yaml
 from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
+from managed_k8s.errors import Error
 from managed_k8s.kube import drain, node_annotations
 from managed_k8s.kube import nodes as kube_nodes
-from managed_k8s.model.rollout import Versions
-from managed_k8s.observe import membership
-from managed_k8s.state.versions import number
+from managed_k8s.model.rollout import Versions, number
 
 # What kubeadm upgrades of a control plane; etcd has versions of its own.
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _INTERVAL = 2.0
 
 
-class NodeError(RuntimeError):
+class NodeError(Error):
     """A node does not come back as it should; the message says what it is instead."""
 
 
-def versions(api: ApiClient, nodes: membership.Nodes, pods: Iterable[Any]) -> Versions:
+def versions(api: ApiClient, nodes: Mapping[str, Mapping[str, Any]], pods: Iterable[Any]) -> Versions:
     """Return what runs, by one request. Raises ApiException.
 
     nodes, pods: as observe_kubernetes.nodes() and control_plane() return them.

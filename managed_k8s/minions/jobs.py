@@ -11,13 +11,14 @@ import salt.client
 import salt.utils.minions
 
 from managed_k8s import names
+from managed_k8s.errors import Error
 
 # How often a minion that works on something is asked whether it still does, and how long it may take to answer.
 _ASK, _ANSWER = 15, 10
 _GRACE = 2
 
 
-class JobError(RuntimeError):
+class JobError(Error):
     """A job failed on a minion, or the minion went silent; the message says which and why."""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from managed_k8s.model.certificates import CertificateExpiry
 from managed_k8s.model.health import Health
 from managed_k8s.model.rollout import Rollout
 from managed_k8s.names import Node
-from managed_k8s.state.certificates import Ends
 
 # Kinds of steps.
 CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
@@ -54,7 +54,7 @@ class Facts:
     disk_free: float | None = None
     virtual_ip: bool | None = None
     boot: str | None = None
-    certificates: Ends = dataclasses.field(default_factory=Ends)
+    certificates: CertificateExpiry = dataclasses.field(default_factory=CertificateExpiry)
 
     @property
     def is_member(self) -> bool:

@@ -12,13 +12,14 @@ from managed_k8s import names, paths
 from managed_k8s.config.settings import Settings
 from managed_k8s.minions import pillar as node_pillar
 from managed_k8s.minions.jobs import Answer, Jobs
+from managed_k8s.model.certificates import CertificateExpiry
 from managed_k8s.model.cluster import PARTIAL, Desired, Facts, Fleet, Marker, Member, Observed
+from managed_k8s.model.kubernetes import KubernetesState
 from managed_k8s.model.rollout import Rollout, Versions
 from managed_k8s.observe import membership
 from managed_k8s.observe import rollout as upgrading
 from managed_k8s.observe.health import Disks, Doctor
 from managed_k8s.openstack import security_groups
-from managed_k8s.state import certificates
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.store import Store
 
@@ -26,21 +27,6 @@ FACTS, MEMBERS = "managed_k8s_node.facts", "managed_k8s_node.etcd_members"
 _FACTS_LIMIT, _SILENTS_LIMIT, _SYNC_LIMIT = 15, 10, 60
 
 Servers = Mapping[str, Mapping[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Kubernetes:
-    """What the Kubernetes API says.
-
-    ready: node -> whether it is Ready. etcd: whether every member is healthy. addons: whether they are as they should.
-    nodes: as observe_kubernetes.nodes() returns them. versions: of Kubernetes, that run.
-    """
-
-    ready: Mapping[str, bool]
-    etcd: bool
-    addons: bool
-    nodes: membership.Nodes = dataclasses.field(default_factory=dict)
-    versions: Versions = dataclasses.field(default_factory=Versions)
 
 
 class Cloud(Protocol):
@@ -68,7 +54,7 @@ class Api(Protocol):
     def answers(self) -> bool:
         """Tell whether there is one."""
 
-    def look(self) -> Kubernetes | None:
+    def look(self) -> KubernetesState | None:
         """Return what it says; None when it cannot be asked."""
 
 
@@ -83,7 +69,9 @@ class Look:
 class Observer:
     """Looks at one cluster again and again; minions that nothing happened to are not asked anew.
 
-    nodes: all that cluster.map gives to the cluster. settings: with defaults. root: the checkout.
+    nodes: all that cluster.map gives to the cluster. settings: with defaults. root: the checkout. written: version of
+    Kubernetes in the settings file, where `settings` has the one that counts. ask_members: whether etcd's members are
+    asked for though no master comes or goes.
     """
 
     def __init__(
@@ -96,15 +84,14 @@ class Observer:
         jobs: Jobs,
         api: Api,
         disks: Disks,
+        written: str = "",
+        ask_members: bool = False,
     ) -> None:
         self.store, self.settings, self.nodes, self.root = store, settings, tuple(sorted(nodes)), root
         self.cloud, self.jobs, self.api = cloud, jobs, api
         self.intent = Intent(store)
-        # Version of Kubernetes in the settings file, where `settings` has the one that counts.
-        self.written = ""
+        self.written, self.ask_members = written, ask_members
         self.doctor = Doctor(store, settings, self.nodes, disks)
-        # Whether etcd's members are asked for though no master comes or goes.
-        self.asks_for_members = False
         self._facts: dict[str, Facts] = {}
         self._unlisted: set[str] = set()
         self._silent: set[str] = set()
@@ -166,7 +153,12 @@ class Observer:
         return {name: facts for name, facts in self._facts.items() if name in accepted}
 
     def _compose(
-        self, servers: Servers, begun: bool, facts: Mapping[str, Facts], answers: bool, kubernetes: Kubernetes | None
+        self,
+        servers: Servers,
+        begun: bool,
+        facts: Mapping[str, Facts],
+        answers: bool,
+        kubernetes: KubernetesState | None,
     ) -> Look:
         # What is on record for a server that is gone says nothing about its successor.
         minions = {name: known for name, known in facts.items() if name in servers}
@@ -198,13 +190,13 @@ class Observer:
         self._suspects = health.suspects
         return Look(desired, dataclasses.replace(observed, health=health))
 
-    def _rollout(self, minions: Mapping[str, Facts], kubernetes: Kubernetes | None) -> Rollout:
+    def _rollout(self, minions: Mapping[str, Facts], kubernetes: KubernetesState | None) -> Rollout:
         nodes, versions = (kubernetes.nodes, kubernetes.versions) if kubernetes else ({}, Versions())
         ends = {name: facts.certificates for name, facts in minions.items()}
         return upgrading.compose(self.store, self.settings, self.written, nodes, versions, ends, time.time())
 
     def _fleet(
-        self, servers: Servers, facts: Mapping[str, Facts], kubernetes: Kubernetes | None, join_held: bool
+        self, servers: Servers, facts: Mapping[str, Facts], kubernetes: KubernetesState | None, join_held: bool
     ) -> Fleet:
         names = {node.id for node in self.nodes}
         nodes = kubernetes.nodes if kubernetes else {}
@@ -216,7 +208,7 @@ class Observer:
 
         found = composed(None)
         if (
-            not self.asks_for_members
+            not self.ask_members
             and not membership.concerns_etcd(found)
             and not self._doubts_etcd(servers, facts, nodes)
             and not join_held
@@ -231,7 +223,7 @@ class Observer:
         masters = [name for name, server in servers.items() if server["role"] == names.MASTER and name in nodes]
         return any(name not in facts or facts[name].ailments or not nodes[name]["ready"] for name in masters)
 
-    def _is_join_held(self, facts: Mapping[str, Facts], kubernetes: Kubernetes) -> bool:
+    def _is_join_held(self, facts: Mapping[str, Facts], kubernetes: KubernetesState) -> bool:
         """Tell whether a master is to join, none is joining, and the API does not call all members of etcd healthy.
 
         A member says at once that it is well, its kubelet's probe of it 10 to 20 seconds later (the startupProbe that
@@ -331,5 +323,5 @@ def _facts(answer: Answer) -> Facts:
         disk_free=free if isinstance(free := found.get("disk_free"), float) else None,
         virtual_ip=found.get("virtual_ip"),
         boot=found.get("boot"),
-        certificates=certificates.Ends.of(found.get("certificates")),
+        certificates=CertificateExpiry.of(found.get("certificates")),
     )

@@ -15,6 +15,8 @@ import openstack.exceptions
 import tenacity
 from openstack.config import OpenStackConfig
 
+from managed_k8s.errors import Error
+
 # With keystoneauth's growing pauses that is half a minute.
 RETRIES = 6
 # Seconds until an answer must come; none would wait for ever.
@@ -26,7 +28,7 @@ _UNKNOWN = [500, 502, 504]
 Result = TypeVar("Result")
 
 
-class CloudError(RuntimeError):
+class CloudError(Error):
     """The cloud refused or does not have something; the message says what to do."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from managed_k8s.errors import Error
 from managed_k8s.state.store import Store
 
 # In the store: the private key of the cluster's servers.
@@ -26,7 +27,7 @@ _UNPACK = (
 )
 
 
-class DeployError(RuntimeError):
+class DeployError(Error):
     """The minion could not be installed; the message has the last lines of what the server said."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from managed_k8s.restore.plan import RestoreError
+from managed_k8s.errors import Error
 
 # Also in _modules/managed_k8s_restore.py.
 ROOT = "/var/lib/managed-k8s/restore"
@@ -20,10 +20,14 @@ _UNPACK = (
 )
 
 
+class TransferError(Error):
+    """Files did not reach a server; the message says why."""
+
+
 def send(configuration: Path, server: str, folder: Path, restore_id: str) -> None:
     """Send all files of a folder into the folder of a restore on a server.
 
-    configuration: for ssh, in which the server has its name. Raises RestoreError.
+    configuration: for ssh, in which the server has its name. Raises TransferError.
     """
     command = _UNPACK.format(root=ROOT, id=restore_id)
     words = ["ssh", "-F", str(configuration), "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", server, command]
@@ -39,9 +43,11 @@ def send(configuration: Path, server: str, folder: Path, restore_id: str) -> Non
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise RestoreError(f"{server}: the backup was not there after {_LIMIT} seconds") from None
+            raise TransferError(f"{server}: the backup was not there after {_LIMIT} seconds") from None
         finally:
             packing.kill()
     if done.returncode:
         said = (done.stderr + done.stdout).strip().splitlines()[-3:]
-        raise RestoreError(f"{server}: the backup cannot be sent: {' | '.join(said) or f'exit code {done.returncode}'}")
+        raise TransferError(
+            f"{server}: the backup cannot be sent: {' | '.join(said) or f'exit code {done.returncode}'}"
+        )

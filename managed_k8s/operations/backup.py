@@ -9,12 +9,12 @@ from typing import Any
 from managed_k8s.backup import service, upload
 from managed_k8s.backup.record import Record
 from managed_k8s.cluster import Cluster
-from managed_k8s.operations import scheduled
-from managed_k8s.operations.verbs import choose
+from managed_k8s.operations import due
+from managed_k8s.operations.clusters import choose
 
 
 def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> Record:
-    """Take a backup now; wait for one that is under way first. Raises what verbs.errors() lists."""
+    """Take a backup now; wait for one that is under way first."""
     backups = Cluster(opts, choose(opts, cluster)).backups
     with service.lock(backups.store):
         return backups.take(reason)
@@ -50,4 +50,4 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
         upload.clear(opts, found.name)
         return bool(found.settings["backup"]["enabled"] and found.backups.due(now))
 
-    return scheduled.start(opts, "backup", service.lock, is_due, now)
+    return due.start(opts, "backup", service.lock, is_due, now)

@@ -16,9 +16,10 @@ from managed_k8s import names
 from managed_k8s.cluster import Cluster
 from managed_k8s.config import load
 from managed_k8s.config.settings import InvalidError
+from managed_k8s.errors import RequestError
 from managed_k8s.operations import backup as backing_up
-from managed_k8s.operations import verbs
-from managed_k8s.operations.verbs import VerbError, choose
+from managed_k8s.operations import reconcile
+from managed_k8s.operations.clusters import choose
 from managed_k8s.reconcile.reconciler import STATE
 from managed_k8s.state import queue
 from managed_k8s.state.history import FILE, History
@@ -28,7 +29,7 @@ from managed_k8s.status import diagram as drawing
 from managed_k8s.status import status as composing
 
 # The picture in the store, and the lock of whoever writes metrics.
-DIAGRAM, LOCK = "diagram.svg", "insight.lock"
+DIAGRAM, LOCK = "diagram.svg", "metrics.lock"
 # More than a history ever has.
 _ALL = 1_000_000
 
@@ -39,8 +40,8 @@ def status(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
 
 
 def plan(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
-    """Return what the reconciler would do now and when, and what it waits for. Raises what verbs.look() does."""
-    situation = verbs.look(opts, cluster)
+    """Return what the reconciler would do now and when, and what it waits for. Raises what reconcile.look() does."""
+    situation = reconcile.look(opts, cluster)
     world = collect.on_record(Cluster(opts, situation.cluster))
     return {
         "cluster": situation.cluster,
@@ -59,18 +60,18 @@ def history(
     """Return what was done, oldest first.
 
     node: a server, `cluster` or `backup`; None: all. since: as past.since() takes it. last: at most so many, the
-    newest. Raises VerbError.
+    newest. Raises RequestError.
     """
     parsed = names.parse(node) if node else None
     store = Store.of(opts, choose(opts, cluster or (parsed.cluster if parsed else None)))
     try:
         after = history_view.since(_clock(since), time.time()) if since is not None else 0
     except ValueError as error:
-        raise VerbError(str(error)) from None
+        raise RequestError(str(error)) from None
     entries = History(store).last(_ALL)
     known = sorted({entry["subject"] for entry in entries if entry["what"] != "progress"})
     if node is not None and parsed is None and node not in known:
-        raise VerbError(f"node: nothing was ever done to {node!r}; there are {', '.join(known) or 'none yet'}")
+        raise RequestError(f"node: nothing was ever done to {node!r}; there are {', '.join(known) or 'none yet'}")
     state = (store.read(STATE) or {}) if queue.is_held(store) else {}
     running = {step["id"] for step in state.get("running", [])}
     rows = history_view.done(entries, running, node, after)
@@ -96,7 +97,7 @@ def check(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
 def diagram(opts: Mapping[str, Any], cluster: str | None, out: str | None) -> dict[str, Any]:
     """Draw a cluster as it is; return where the picture is.
 
-    out: a file; None: one in the cluster's folder. Raises VerbError, InvalidError.
+    out: a file; None: one in the cluster's folder. Raises RequestError, InvalidError.
     """
     found = Cluster(opts, choose(opts, cluster))
     target = _target(out) if out else found.store.path(DIAGRAM)
@@ -108,7 +109,7 @@ def diagram(opts: Mapping[str, Any], cluster: str | None, out: str | None) -> di
 def measure(opts: Mapping[str, Any], cluster: str | None, out: str | None) -> dict[str, Any]:
     """Return a cluster's metrics as text in Prometheus's format; write them to a file, if one is given.
 
-    out: a file whose name ends in .prom. Raises VerbError, InvalidError.
+    out: a file whose name ends in .prom. Raises RequestError, InvalidError.
     """
     found = Cluster(opts, choose(opts, cluster))
     target = _target(out) if out else None
@@ -148,7 +149,7 @@ def sweep(opts: Mapping[str, Any]) -> dict[str, Any]:
         if not (store.folder / FILE).exists():
             _withdraw(Path(wanted), name)
         elif not queue.is_held(store, LOCK):
-            queue.start(opts, store, "insight")
+            queue.start(opts, store, "metrics")
             started.append(name)
     return {"clusters": started}
 
@@ -162,9 +163,9 @@ def _withdraw(file: Path, cluster: str) -> None:
 def _target(out: str) -> Path:
     target = Path(out).expanduser()
     if not target.parent.is_dir():
-        raise VerbError(f"{target}: folder {target.parent} does not exist; make it, or choose another")
+        raise RequestError(f"{target}: folder {target.parent} does not exist; make it, or choose another")
     if target.is_dir():
-        raise VerbError(f"{target} is a folder; name a file in it")
+        raise RequestError(f"{target} is a folder; name a file in it")
     return target
 
 

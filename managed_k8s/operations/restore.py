@@ -12,11 +12,12 @@ from managed_k8s.backup.record import Record
 from managed_k8s.cluster import Cluster
 from managed_k8s.minions.jobs import SaltJobs
 from managed_k8s.openstack import transfer
-from managed_k8s.operations import verbs
+from managed_k8s.operations import access, clusters
 from managed_k8s.restore import plan as planning
 from managed_k8s.restore.plan import Plan, Situation
 from managed_k8s.restore.service import Restore
 from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
 
 Say = Callable[[str], None]
 
@@ -34,48 +35,36 @@ class Proposal:
     resumed: bool
 
 
-class Telling(History):
-    """A history that somebody reads along."""
+class NarratedHistory(History):
+    """A history that somebody reads along.
 
-    say: Say = staticmethod(lambda words: None)
+    say: gets a line for each entry.
+    """
+
+    def __init__(self, store: Store, opts: Mapping[str, Any], say: Say) -> None:
+        super().__init__(store, opts)
+        self._say = say
 
     def add(self, subject: str, what: str, reason: str, **more: Any) -> None:
         """Note and announce that something happened, and say it."""
         super().add(subject, what, reason, **more)
         if subject != "restore":
-            self.say(f"  {subject}: {what}: {reason}")
-
-
-@dataclasses.dataclass
-class _Told:
-    """A live cluster whose reconcilers tell what they do."""
-
-    cluster: Cluster
-    history: History
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cluster, name)
-
-    def reconciler(self) -> Any:
-        made = self.cluster.reconciler()
-        made.history = self.history
-        return made
+            self._say(f"  {subject}: {what}: {reason}")
 
 
 @contextlib.contextmanager
-def alone(opts: Mapping[str, Any], cluster: str | None, say: Say) -> Iterator[Restore]:
-    """Give what brings a cluster back, while nobody else changes anything about it. Raises VerbError."""
-    found = Cluster(opts, verbs.choose(opts, cluster))
-    history = Telling(found.store, opts)
-    history.say = say
-    with verbs.alone(opts, found, say):
+def exclusive(opts: Mapping[str, Any], cluster: str | None, say: Say) -> Iterator[Restore]:
+    """Give what brings a cluster back, while nobody else changes anything about it. Raises RequestError."""
+    found = Cluster(opts, clusters.choose(opts, cluster))
+    history = NarratedHistory(found.store, opts, say)
+    with clusters.exclusive(opts, found, say):
         yield Restore(
-            _Told(found, history),
+            found,
             SaltJobs(opts),
             lambda server, folder, called: transfer.send(
-                verbs.ssh_configuration(opts, found.name), server, folder, called
+                access.ssh_configuration(opts, found.name), server, folder, called
             ),
-            lambda: verbs.infra(opts, found.name, False),
+            lambda: clusters.infra(opts, found.name, False),
             history,
             say,
         )
@@ -84,7 +73,7 @@ def alone(opts: Mapping[str, Any], cluster: str | None, say: Say) -> Iterator[Re
 def propose(restore: Restore, backup: str | None, target_time: object) -> Proposal:
     """Return how to bring a cluster back; one that was begun is gone on with, unless another backup is named.
 
-    target_time: a time, UTC, as ISO 8601 writes it. Raises RestoreError and what verbs.errors() lists.
+    target_time: a time, UTC, as ISO 8601 writes it. Raises RestoreError.
     """
     moment = planning.moment(target_time)
     asked = backup is not None or moment is not None

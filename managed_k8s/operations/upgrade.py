@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from managed_k8s import names, plan
+from managed_k8s import plan
 from managed_k8s.artifacts import mirror
 from managed_k8s.backup import service
 from managed_k8s.cluster import Cluster
 from managed_k8s.config import settings
+from managed_k8s.errors import RequestError
 from managed_k8s.minions.jobs import SaltJobs
-from managed_k8s.names import GATEWAY
+from managed_k8s.model import rollout as rollout_model
 from managed_k8s.observe.observer import Look
-from managed_k8s.operations.verbs import VerbError, choose, enqueue
+from managed_k8s.operations.clusters import choose
+from managed_k8s.operations.reconcile import enqueue
 from managed_k8s.plan import upgrade_preflight
 from managed_k8s.state import versions
 from managed_k8s.state.history import History
@@ -27,7 +29,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
     """Have a cluster upgraded in the background, after a backup. One that is under way goes on.
 
     version: like 1.37.2; None: what the settings say. test: only say whether it could begin.
-    Raises VerbError with everything that speaks against it; what a backup raises.
+    Raises RequestError with everything that speaks against it; what a backup raises.
     """
     found = Cluster(opts, choose(opts, cluster))
     wanted = found.written["kubernetes"]["version"] if version is None else version
@@ -41,7 +43,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
         problems += [] if problems else _mirror_problems(found, wanted)
         problems += upgrade_preflight.problems(situation, wanted) if upgrade_preflight.is_version(wanted) else []
     if problems:
-        raise VerbError(f"{found.name} is not upgraded:\n" + "\n".join(f"- {problem}" for problem in problems))
+        raise RequestError(f"{found.name} is not upgraded:\n" + "\n".join(f"- {problem}" for problem in problems))
     record = Record(found.store)
     if not (test or goes_on):
         say(f"take a backup of {situation.runs}")
@@ -77,19 +79,21 @@ def _situation(found: Cluster, look: Look) -> upgrade_preflight.Situation:
         kubelets=rollout.versions.kubelets,
         todo=[*sentences, *(step.description for step in plan.plan(look.desired, look.observed))],
         etcd=look.observed.etcd,
-        begun=_under_way(look),
+        begun=under_way(look),
         maintenance={node.id for node in found.nodes} & rollout.maintenance.keys(),
         expected=names,
         answers={name: answer.value for name, answer in answers.items() if answer.ok},
     )
 
 
-def _under_way(look: Look) -> str:
+def under_way(look: Look) -> str:
     """Return the version of an upgrade that did not end yet, or nothing."""
     rollout = look.observed.rollout
     runs = [rollout.versions.config, *rollout.versions.control_planes.values(), *rollout.versions.kubelets.values()]
     return (
-        rollout.target if rollout.target and any(versions.is_older(one, rollout.target) for one in runs if one) else ""
+        rollout.target
+        if rollout.target and any(rollout_model.is_older(one, rollout.target) for one in runs if one)
+        else ""
     )
 
 
@@ -98,23 +102,25 @@ def _mirror_problems(found: Cluster, version: str) -> list[str]:
         offered = mirror.artifacts(found.store, versions.at(found.written, version))
     except mirror.MirrorError as error:
         return [str(error)]
-    lacks = upgrade_preflight.lacking(offered) or upgrade_preflight.missing(offered)
+    lacks = mirror.lacking(offered) or mirror.missing(offered)
     return [f"{offered['base']}: lacks {', '.join(lacks)}; copy the mirror again (docs/mirror.md)"] if lacks else []
 
 
 def rollback(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
     """Stop an upgrade and return the backup that was taken before it, for a restore to bring it back.
 
-    Raises VerbError when there was no upgrade, BackupError or BorgError when the backup is not there.
+    Raises RequestError when there was no upgrade, BackupError or BorgError when the backup is not there.
     """
     name = choose(opts, cluster)
     found = Cluster(opts, name)
     asked = Record(found.store).upgrade()
     if not asked:
-        raise VerbError(f"{name} was never upgraded here; its backups: salt-run managed_k8s.backups {name}")
+        raise RequestError(f"{name} was never upgraded here; its backups: salt-run managed_k8s.backups {name}")
     kept = found.backups.find(asked["backup"])
     if not kept.good:
-        raise VerbError(f"{kept.name}, from before the upgrade, is not good: {kept.problem}; see managed_k8s.backups")
+        raise RequestError(
+            f"{kept.name}, from before the upgrade, is not good: {kept.problem}; see managed_k8s.backups"
+        )
     if not asked.get("halted"):
         Record(found.store).halt(True)
         History(found.store, opts).add("cluster", "upgrade_halted", f"a way back to {asked['before']} was asked for")
@@ -125,50 +131,3 @@ def rollback(opts: Mapping[str, Any], cluster: str | None) -> dict[str, Any]:
         "backup": kept.name,
         "instead": f"salt-run managed_k8s.upgrade {name} version={asked['version']}",
     }
-
-
-def reboot(opts: Mapping[str, Any], cluster: str | None, node: str | None, packages: bool) -> dict[str, Any]:
-    """Have servers drained and rebooted, one after the other, in the background.
-
-    node: only this one. packages: whether Debian's packages are upgraded before.
-    Raises VerbError when something speaks against it.
-    """
-    name = choose(opts, _cluster_of(node) if node is not None else cluster)
-    found = Cluster(opts, name)
-    look = found.observer().look()
-    there = [server.id for server in found.nodes if server.id in look.observed.servers]
-    problems = _reboot_problems(look, there, node)
-    if problems:
-        raise VerbError(f"nothing of {name} is rebooted:\n" + "\n".join(f"- {problem}" for problem in problems))
-    chosen = there if node is None else [node]
-    boots = {server: look.observed.minions[server].boot for server in chosen}
-    Record(found.store).ask_maintenance(boots, packages)
-    enqueue(opts, name, "servers are to be rebooted")
-    return {"cluster": name, "servers": chosen, "packages": packages}
-
-
-def _cluster_of(node: str) -> str:
-    parsed = names.parse(node) if isinstance(node, str) else None
-    if parsed is None:
-        raise VerbError(f"node: {node!r} is no node's name; write it like demo-worker-1")
-    return parsed.cluster
-
-
-def _reboot_problems(look: Look, there: list[str], node: str | None) -> list[str]:
-    problems = []
-    if node is not None and node not in there:
-        problems.append(f"node: {node} has no server, or is not in cluster.map; there are {', '.join(there)}")
-    if _under_way(look):
-        problems.append(f"an upgrade to {_under_way(look)} is under way; follow it: salt-run managed_k8s.wait")
-    if look.observed.ready is None:
-        problems.append("the Kubernetes API cannot be asked; see salt-run managed_k8s.status")
-    minions = look.observed.minions
-    asked = [node] if node in there else there
-    silent = [name for name in asked if name not in minions or minions[name].boot is None]
-    problems += [f"{name}: its minion does not say since when the server runs" for name in silent]
-    gateways = [name for name in there if (parsed := names.parse(name)) and parsed.role == GATEWAY]
-    if len(gateways) == 1 and node in (None, gateways[0]):
-        problems.append(
-            f"{gateways[0]} is the only gateway: nobody would reach the API meanwhile; add another one to cluster.map"
-        )
-    return problems

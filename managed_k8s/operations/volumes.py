@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from managed_k8s.cluster import Cluster
-from managed_k8s.operations import scheduled
-from managed_k8s.operations.verbs import choose
+from managed_k8s.operations import due
+from managed_k8s.operations.clusters import choose
 from managed_k8s.volumes import service
 from managed_k8s.volumes.record import Record
 from managed_k8s.volumes.restore_plan import Restoration
@@ -16,7 +16,7 @@ from managed_k8s.volumes.service import Say, VolumeBackups
 
 
 def backup(opts: Mapping[str, Any], cluster: str | None, reason: str) -> list[Record]:
-    """Back the volumes up now; wait for those who are at it first. Raises what verbs.errors() lists."""
+    """Back the volumes up now; wait for those who are at it first."""
     volumes = Cluster(opts, choose(opts, cluster)).volumes
     with service.lock(volumes.store):
         return volumes.take(reason)
@@ -55,4 +55,4 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     def is_due(found: Cluster) -> bool:
         return bool(found.volumes.settings["enabled"] and found.volumes.is_due(now))
 
-    return scheduled.start(opts, "volumes", service.lock, is_due, now)
+    return due.start(opts, "volumes", service.lock, is_due, now)

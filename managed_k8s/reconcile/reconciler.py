@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import filelock
 
 from managed_k8s import names
+from managed_k8s.errors import Error
 from managed_k8s.execute import executor
 from managed_k8s.execute import rollout as rollout_steps
 from managed_k8s.model import cluster as model
@@ -141,11 +141,11 @@ class Reconciler:
         history: History,
         patience: float = PATIENCE,
         poll: float = POLL,
+        is_enough: Callable[[Look], bool] = lambda look: False,
     ) -> None:
         self.store, self.observer, self.executor, self.history = store, observer, executor, history
         self.patience, self.poll = patience, poll
-        # Whether a run may end before all is done.
-        self.enough: Callable[[Look], bool] = lambda look: False
+        self.is_enough = is_enough
         self.inbox, self.attempts = work_queue.Inbox(store), Attempts(store)
         self.running: dict[str, tuple[Step, float]] = {}
         self._seen: dict[str, Any] = {}
@@ -178,7 +178,7 @@ class Reconciler:
                 continue
             if outcome and self.inbox.is_empty():
                 paused = look is not None and bool(look.observed.fleet.paused)
-                enough = look is not None and self.enough(look)
+                enough = look is not None and self.is_enough(look)
                 if outcome.ready or paused or enough or time.monotonic() - last_progress > self.patience:
                     return outcome
                 self._idle(outcome, time.monotonic() - last_progress)
@@ -327,7 +327,7 @@ def failed_look(store: Store, history: History) -> Mapping[str, Any] | None:
     return last[0] if last and last[0]["what"] == LOOK_FAILED and last[0]["time"] > seen else None
 
 
-class OverdueError(RuntimeError):
+class OverdueError(Error):
     """A step hangs; the process has to end, so that the next one can begin it anew."""
 
 
@@ -395,23 +395,3 @@ def reconcile(store: Store, make: Make) -> Outcome | None:
         # Whoever left a note while the lock was still held started nothing.
         if work_queue.Inbox(store).is_empty():
             return outcome
-
-
-def main(configuration: str, cluster: str) -> None:
-    """Reconcile a cluster in this process; the Salt master's reactors start it so."""
-    import salt.config
-
-    from managed_k8s import cluster as live
-    from managed_k8s.operations import verbs
-
-    opts = salt.config.master_config(configuration)
-    expected: tuple[type[Exception], ...] = (*verbs.errors(), OverdueError)
-    try:
-        live.reconcile(opts, cluster)
-    except expected as error:
-        History(Store.of(opts, cluster), opts).add("cluster", "refused", str(error))
-        sys.exit(f"{cluster}: {error}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -14,8 +14,9 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.backup.record import Record
+from managed_k8s.errors import Error
+from managed_k8s.model import rollout as rollout_model
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
-from managed_k8s.state import versions
 
 # What all control planes of a cluster share; the rest is made from it. Also in _modules/managed_k8s_restore.py.
 AUTHORITIES = (
@@ -31,7 +32,7 @@ MAKE, FETCH, FENCE, CERTIFICATES, STOP, DATABASE, CLEAN, RESET, RESTART, JOIN = 
 _BUMP = 1_000_000_000
 
 
-class RestoreError(RuntimeError):
+class RestoreError(Error):
     """A cluster cannot be brought back, or need not be; the message says why and what to do."""
 
 
@@ -217,7 +218,7 @@ def make(situation: Situation, record: Record | None, asked: bool, begun: float)
 
 def _newer(situation: Situation, record: Record, workers: Iterable[str]) -> dict[str, str]:
     seen = situation.kubelets
-    found = (name for name in workers if name in seen and versions.is_older(record.kubernetes, seen[name]))
+    found = (name for name in workers if name in seen and rollout_model.is_older(record.kubernetes, seen[name]))
     return {name: situation.servers[name] for name in found}
 
 

@@ -7,9 +7,9 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tenacity
 import yaml
@@ -18,14 +18,20 @@ from managed_k8s.backup import service, upload
 from managed_k8s.backup.digest import Seal
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError
+from managed_k8s.backup.service import Backups
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import Answer, Jobs
 from managed_k8s.model import cluster as model
+from managed_k8s.names import Node
 from managed_k8s.observe.observer import Look
+from managed_k8s.reconcile.reconciler import Reconciler
 from managed_k8s.restore import plan as planning
+from managed_k8s.restore import stale_objects
 from managed_k8s.restore.plan import Left, Plan, RestoreError, Situation
 from managed_k8s.state import versions
 from managed_k8s.state.change_requests import RESTORE, Intent
+from managed_k8s.state.history import History
+from managed_k8s.state.store import Store
 
 _MODULE = "managed_k8s_restore"
 _LOOK_LIMIT, _JOB_LIMIT, _API_LIMIT = 15, 1200, 120
@@ -38,16 +44,40 @@ _PKI, _ENCRYPTION = "kubernetes/pki", "kubernetes/managed-k8s/encryption.yaml"
 Say = Callable[[str], None]
 
 
+class Cluster(Protocol):
+    """What is needed of the cluster that is brought back; managed_k8s.cluster.Cluster has it."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def nodes(self) -> Sequence[Node]: ...
+    @property
+    def backups(self) -> Backups: ...
+    @property
+    def cloud(self) -> Any: ...
+    @property
+    def kube(self) -> Any: ...
+
+    def anew(self) -> Cluster:
+        """Return it with the settings and the version of Kubernetes that are on record now."""
+
+    def executor(self) -> Any:
+        """Return what runs its steps."""
+
+    def reconciler(self, history: History | None = None, is_enough: Callable[[Look], bool] = ...) -> Reconciler:
+        """Return what brings it to what it should be."""
+
+
 class Restore:
     """One cluster that is brought back; to be used while its lock is held.
 
-    cluster: a live.Cluster, or what looks like one. send: sends a folder to a server: (server, folder, id). infra:
+    send: sends a folder to a server: (server, folder, id). infra:
     makes network and virtual IP. say: gets words of progress.
     """
 
     def __init__(
         self,
-        cluster: Any,
+        cluster: Cluster,
         jobs: Jobs,
         send: Callable[[str, Path, str], None],
         infra: Callable[[], Any],
@@ -143,9 +173,7 @@ class Restore:
         # Before a server is there that could be taken for a cluster's first.
         self._note_begun(plan)
         self.intent.ask(plan.make)
-        reconciler = self.cluster.reconciler()
-        reconciler.enough = lambda look: _is_made(look, plan)
-        outcome = reconciler.run()
+        outcome = self.cluster.reconciler(self.history, is_enough=lambda look: _is_made(look, plan)).run()
         if plan.base not in self.look().left:
             lacking = "; ".join(outcome.waiting) or "its minion does not answer"
             raise RestoreError(f"{plan.base} is not there yet: {lacking}. See: salt-run managed_k8s.events; then again")
@@ -249,11 +277,9 @@ class Restore:
         self._await(self.cluster.kube.answers, "the API does not answer at the cluster's address")
         if not access.is_good(self.store):
             step = model.Step(f"{model.ACCESS}:{plan.base}", model.ACCESS, plan.base, "")
-            self.cluster.reconciler().executor.run(step, None)
+            self.cluster.executor().run(step, None)
 
     def _clean(self, plan: Plan) -> None:
-        from managed_k8s.restore import stale_objects
-
         servers = {name: str(server["id"]) for name, server in self.cluster.cloud.servers().items()}
         staying = {name: server for name, server in servers.items() if plan.fence.get(name) != server}
 
@@ -308,7 +334,7 @@ class Restore:
         if plan.base:
             # It passed in another state of the cluster.
             self.store.remove("smoke.json")
-        outcome = self.cluster.reconciler().run()
+        outcome = self.cluster.reconciler(self.history).run()
         self.took[planning.JOIN] = round(time.monotonic() - begun, 1)
         if not outcome.ready:
             self.say("Left to do: " + "; ".join([*(step.description for step in outcome.steps), *outcome.waiting]))

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from managed_k8s.errors import Error
 from managed_k8s.state.store import BACKUPS
 
 # Of the checkout: what an operator writes. Of the state: everything but what below is.
@@ -23,7 +24,7 @@ _OF_PROCESSES = (".lock", ".log", ".started")
 _OF_BACKUPS = ("borg", "scratch", "repository")
 
 
-class PortableError(RuntimeError):
+class PortableError(Error):
     """Nothing was written; the message says why and what to do."""
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 from collections.abc import Mapping
 
+from managed_k8s.model.certificates import CertificateExpiry
 from managed_k8s.state.store import Store
 
 _KEPT = "certificates.json"
@@ -14,30 +15,7 @@ _DAY = 86400
 _KUBELET, _AUTHORITY = 14, 180
 
 
-@dataclasses.dataclass(frozen=True)
-class Ends:
-    """When the first of a server's certificates ends, in seconds since 1970; None where there is none.
-
-    control_plane: of those that kubeadm made, on masters. kubelet: of the kubelet's own. authority: of the certificate
-    authorities on the server. renewing: whether a renewal was begun and did not end.
-    """
-
-    control_plane: float | None = None
-    kubelet: float | None = None
-    authority: float | None = None
-    renewing: bool = False
-
-    @classmethod
-    def of(cls, told: object) -> Ends:
-        """Return what a minion told; nothing of what it did not tell in numbers."""
-        if not isinstance(told, Mapping):
-            return cls()
-        times = {name: told.get(name) for name in ("control_plane", "kubelet", "authority")}
-        good = {name: float(time) for name, time in times.items() if isinstance(time, int | float)}
-        return cls(**good, renewing=told.get("renewing") is True)
-
-
-def remember(store: Store, ends: Mapping[str, Ends]) -> None:
+def remember(store: Store, ends: Mapping[str, CertificateExpiry]) -> None:
     """Keep what was told, for whoever asks without asking the minions."""
     told = {name: dataclasses.asdict(end) for name, end in sorted(ends.items())}
     if told != (store.read(_KEPT) or {}):
@@ -49,7 +27,7 @@ def problems(store: Store, margin: int, now: float) -> list[str]:
 
     margin: days before their end at which masters' certificates are renewed.
     """
-    ends = {name: Ends(**told) for name, told in (store.read(_KEPT) or {}).items()}
+    ends = {name: CertificateExpiry(**told) for name, told in (store.read(_KEPT) or {}).items()}
     found = [
         sentence
         for name, end in ends.items()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from managed_k8s.config import load
 from managed_k8s.config.settings import Settings
 from managed_k8s.state.store import Store
 
@@ -16,6 +18,14 @@ def note(store: Store, settings: Settings) -> None:
     """Keep what a control plane is made with; what was noted before stays."""
     if store.read(_FILE) is None:
         store.write(_FILE, {name: settings["kubernetes"][name] for name in _LASTING})
+
+
+def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
+    """Return a cluster's settings after everything was checked, also against what the cluster was made with.
+
+    Raises InvalidError with every problem.
+    """
+    return load.checked(opts, cluster, lambda settings: problems(Store.of(opts, cluster), settings))
 
 
 def problems(store: Store, settings: Settings) -> Iterable[str]:

@@ -25,13 +25,8 @@ LOCK = "reconcile.lock"
 _MOST = 100
 # Bytes of a log that is begun anew.
 _LONG = 1_000_000
-# Kind of work -> the module that does it.
-_PROGRAMS = {
-    "reconcile": "managed_k8s.reconcile.reconciler",
-    "backup": "managed_k8s.operations.backup_main",
-    "volumes": "managed_k8s.operations.volumes_main",
-    "insight": "managed_k8s.operations.inspect_main",
-}
+# The entry of background processes. It is a layer above: a name, nothing that is imported.
+_WORKER = "managed_k8s.operations.worker"
 
 
 class Inbox:
@@ -107,11 +102,11 @@ def _starts(store: Store) -> bool:
 def start(opts: Mapping[str, Any], store: Store, what: str = "reconcile") -> None:
     """Start a process and session of its own: it outlives who asked for it.
 
-    what: the module of ours that does the work.
+    what: the kind of work, of managed_k8s/operations/worker.py.
     """
     log = _log(store, what)
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    command = [sys.executable, "-m", _PROGRAMS[what], _configuration(opts), store.cluster]
+    command = [sys.executable, "-m", _WORKER, what, _configuration(opts), store.cluster]
     with os.fdopen(handle, "ab") as output:
         subprocess.Popen(
             command,
@@ -141,7 +136,7 @@ def reconcilers(configuration: str, cluster: str | None = None) -> list[psutil.P
 
     configuration: file of the Salt master that they work for. cluster: the one they work for; None: any.
     """
-    wanted = ["-m", _PROGRAMS["reconcile"], configuration, *([cluster] if cluster else [])]
+    wanted = ["-m", _WORKER, "reconcile", configuration, *([cluster] if cluster else [])]
     return [
         process
         for process in psutil.process_iter(["cmdline"])

@@ -16,6 +16,7 @@ from managed_k8s.backup import service
 from managed_k8s.cluster import Cluster
 from managed_k8s.config import cron
 from managed_k8s.kube import access
+from managed_k8s.model import kubernetes
 from managed_k8s.model.cluster import Member
 from managed_k8s.observe import membership, observer
 from managed_k8s.plan.scaling import is_master
@@ -219,7 +220,7 @@ class _Api(_Part):
                 self._answers = bool(self._source.answers())
             return self._answers
 
-    def look(self) -> observer.Kubernetes | None:
+    def look(self) -> kubernetes.KubernetesState | None:
         """Return what it says; where nothing answers, nobody waits for it."""
         gatherer = self._gatherer
         store = gatherer.found.store
@@ -227,7 +228,9 @@ class _Api(_Part):
             if store.read("initialised.json"):
                 gatherer.unknown[KUBERNETES] = "its API does not answer"
             return None
-        found: observer.Kubernetes | None = gatherer.listen(KUBERNETES, lambda: within(PATIENCE, self._source.look))
+        found: kubernetes.KubernetesState | None = gatherer.listen(
+            KUBERNETES, lambda: within(PATIENCE, self._source.look)
+        )
         if found is None:
             good = access.is_good(store)
             why = "its API answers, but not what it is asked" if good else "there is no kubeconfig to ask it with yet"

@@ -1,4 +1,4 @@
-"""The cluster drawn, as SVG: a view of what insight/status.py says.
+"""The cluster drawn, as SVG: a view of what status/status.py says.
 
 Nothing but the facts moves it: the same status is the same picture. It needs no other file and no script.
 """

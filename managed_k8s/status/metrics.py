@@ -1,7 +1,7 @@
-"""A cluster's status as metrics for Prometheus: a view of what insight/status.py says.
+"""A cluster's status as metrics for Prometheus: a view of what status/status.py says.
 
 What is not known has no sample, and managed_k8s_known says so: a missing value is not a zero.
-docs/metrics.md is made from the catalogue: `python -m managed_k8s.insight.metrics_reference`.
+docs/metrics.md is made from the catalogue: `make docs`.
 """
 
 from __future__ import annotations

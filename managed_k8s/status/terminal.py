@@ -1,4 +1,4 @@
-"""The status on one screen: a view of what insight/status.py says, for a terminal."""
+"""The status on one screen: a view of what status/status.py says, for a terminal."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from managed_k8s.backup import health
-from managed_k8s.backup.schedule import Attempts
+from managed_k8s.state.attempts import Attempts
 from managed_k8s.volumes.record import Record
 
 _PATH = "backup.volumes"

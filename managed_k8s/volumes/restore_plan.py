@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from managed_k8s.errors import Error
 from managed_k8s.volumes.claims import LABEL, VALUE, Claim
 from managed_k8s.volumes.record import Record
 
 
-class VolumeError(RuntimeError):
+class VolumeError(Error):
     """Volumes cannot be backed up or restored; the message says why and what to do."""
 
 

@@ -13,7 +13,7 @@ import filelock
 
 from managed_k8s.backup import retention, schedule
 from managed_k8s.config.settings import Settings
-from managed_k8s.state import queue
+from managed_k8s.state import attempts, queue
 from managed_k8s.state.attempts import attempting
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
@@ -80,9 +80,9 @@ class VolumeBackups:
             problems = health.problems(self.settings, kept["claims"], records, attempts, time.time())
         return {"problems": problems}
 
-    def attempts(self) -> schedule.Attempts:
+    def attempts(self) -> attempts.Attempts:
         """Return what is on record about them."""
-        return schedule.Attempts.of(self.store.read(VOLUMES))
+        return attempts.Attempts.of(self.store.read(VOLUMES))
 
     def is_due(self, now: float) -> bool:
         """Tell whether they are to be made now."""

@@ -17,8 +17,9 @@ from bench import big_etcd
 from bench.setting import Setting
 from managed_k8s.backup import retention, schedule, service
 from managed_k8s.backup.record import Record
+from managed_k8s.config import cron
 from managed_k8s.salt_master import cli
-from managed_k8s.state import queue
+from managed_k8s.state import attempts, queue
 from managed_k8s.state.store import Store
 from tests.e2e import secrecy
 from tests.e2e.checkout import BIN
@@ -187,15 +188,15 @@ def nobody_heals(demo):
 
 def quiet(demo):
     """Return when no backup is made, and the schedule makes none for three minutes."""
-    cron = demo.settings["backup"]["schedule"]
+    schedule_ = demo.settings["backup"]["schedule"]
 
     def is_quiet():
         now = time.time()
-        attempts = schedule.Attempts.of(demo.store.read(service.BACKUPS))
+        kept = attempts.Attempts.of(demo.store.read(service.BACKUPS))
         return (
             not queue.is_held(demo.store, service.LOCK)
-            and not schedule.is_due(cron, attempts, now)
-            and cron.following(cron, now) - now > 180
+            and not schedule.is_due(schedule_, kept, now)
+            and cron.following(schedule_, now) - now > 180
         )
 
     eventually(is_quiet, 600, 1)

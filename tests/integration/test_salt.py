@@ -8,7 +8,7 @@ import pytest
 import salt.utils.event
 
 from managed_k8s.minions.jobs import JobError, SaltJobs
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.history import History
@@ -292,7 +292,7 @@ def test_a_reconciler_refuses_wrong_input_and_says_so(running):
     settings = running.root / "pillar" / "clusters" / "third.sls"
     settings.write_text(SETTINGS)
     try:
-        verbs.enqueue(running.opts, "third-worker-1", "a test")
+        reconciling.enqueue(running.opts, "third-worker-1", "a test")
         (entry,) = eventually(lambda: History(store).last(1), 60)
     finally:
         settings.unlink()

@@ -15,6 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError, UnprocessibleEntityError
 
+from managed_k8s.errors import Error
 from managed_k8s.kube.addons.collect import LABEL
 from managed_k8s.kube.addons.manifests import Object
 
@@ -27,7 +28,7 @@ _REPLACEABLE = ("StorageClass",)
 _CRD_LIMIT = 60
 
 
-class ApplyError(RuntimeError):
+class ApplyError(Error):
     """Objects that Kubernetes did not take; the message names each with the reason."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from managed_k8s.artifacts import mirror
+from managed_k8s.errors import Error
 
 Object = dict[str, Any]
 
@@ -19,7 +20,7 @@ FOLDER = "manifests/"
 _PROBE = "livenessprobe"
 
 
-class ManifestError(RuntimeError):
+class ManifestError(Error):
     """A manifest or an image of the mirror is missing or not what it should be; the message names all of them."""
 
 

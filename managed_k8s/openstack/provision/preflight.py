@@ -11,10 +11,11 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s import names, paths
-from managed_k8s.config import load, profiles
+from managed_k8s.config import profiles
 from managed_k8s.config.settings import InvalidError, Settings
 from managed_k8s.openstack import access_rules, credentials, infrastructure, quota
 from managed_k8s.openstack.connection import CloudError, explained, persistently
+from managed_k8s.state import immutable_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _settings(opts: Mapping[str, Any], requests: Iterable[Request]) -> tuple[dic
     found, problems = {}, []
     for cluster in sorted({request.cluster for request in requests if request.cluster}):
         try:
-            found[cluster] = load.checked(opts, cluster)
+            found[cluster] = immutable_settings.checked(opts, cluster)
         except InvalidError as error:
             problems += error.problems
     return found, problems

@@ -16,12 +16,12 @@ import salt.utils.cloud
 from openstack.connection import Connection
 
 from managed_k8s import names, paths
-from managed_k8s.config import load, profiles
+from managed_k8s.config import profiles
 from managed_k8s.config.settings import InvalidError
 from managed_k8s.openstack import credentials, infrastructure, project_binding, server, servers, ssh
 from managed_k8s.openstack.connection import CloudError, explained, persistently
 from managed_k8s.openstack.provision import preflight
-from managed_k8s.state import locks
+from managed_k8s.state import immutable_settings, locks
 from managed_k8s.state.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def prepare(conn: Connection, opts: Mapping[str, Any], vm: Mapping[str, Any]) ->
         if profiles.problems(request.where, request.keys) or request.digest not in run.checked:
             preflight.check(opts, lambda: conn, [request])
         if request.cluster and not run.has_infrastructure:
-            settings = load.checked(opts, request.cluster)
+            settings = immutable_settings.checked(opts, request.cluster)
             with explained():
                 project_binding.claim(conn, store)
             infrastructure.correct(conn, store, settings, log.info)

@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from managed_k8s import errors
 from managed_k8s.config import cluster_map, consistency, load, reference, settings
 from managed_k8s.config.cluster_map import MapError
 from managed_k8s.config.settings import InvalidError
-from managed_k8s.operations import verbs
+from managed_k8s.operations import clusters
 from managed_k8s.state import immutable_settings
 from managed_k8s.state.store import Store
 
@@ -156,14 +157,14 @@ def test_there_are_no_settings_of_others(opts, name):
 
 
 def test_the_only_cluster_need_not_be_named(opts, tmp_path):
-    with pytest.raises(verbs.VerbError, match="there is none"):
-        verbs.choose(opts, None)
+    with pytest.raises(errors.RequestError, match="there is none"):
+        clusters.choose(opts, None)
     folder = tmp_path / "pillar" / "clusters"
     (folder / "one.sls").write_text("")
-    assert verbs.choose(opts, None) == "one"
+    assert clusters.choose(opts, None) == "one"
     (folder / "two.sls").write_text("")
-    with pytest.raises(verbs.VerbError, match="there are one, two"):
-        verbs.choose(opts, None)
+    with pytest.raises(errors.RequestError, match="there are one, two"):
+        clusters.choose(opts, None)
 
 
 @pytest.mark.parametrize("masters", [0, 2, 4, 6])
@@ -268,8 +269,8 @@ def two(opts):
     write(
         opts, "cluster.map", "".join(f"{n}-{r}: [{n}-{r}-1]\n" for n in ("one", "two") for r in ("gateway", "master"))
     )
-    assert load.checked(opts, "one")
-    assert load.checked(opts, "two")
+    assert immutable_settings.checked(opts, "one")
+    assert immutable_settings.checked(opts, "two")
     return opts
 
 
@@ -304,10 +305,10 @@ def test_what_the_map_says_of_a_server_lies_over_its_profile(two):
 )
 def test_what_is_wrong_with_one_cluster_does_not_stop_the_other(two, name, content):
     write(two, name, content)
-    assert load.checked(two, "one")
+    assert immutable_settings.checked(two, "one")
     if "providers" not in name:
         with pytest.raises(InvalidError):
-            load.checked(two, "two")
+            immutable_settings.checked(two, "two")
 
 
 def test_what_a_cluster_was_made_with_stays(two):
@@ -316,16 +317,16 @@ def test_what_a_cluster_was_made_with_stays(two):
     changed["managed_k8s"]["kubernetes"] = {"cni": "none", "pod_cidr": "10.99.0.0/16"}
     for name in ("one", "two"):
         write(two, f"pillar/clusters/{name}.sls", yaml.safe_dump(changed))
-    assert load.checked(two, "two")
+    assert immutable_settings.checked(two, "two")
     with pytest.raises(InvalidError) as caught:
-        load.checked(two, "one")
+        immutable_settings.checked(two, "one")
     cni, pods = caught.value.problems
     assert "kubernetes.cni: is none, but one was made with flannel, which cannot be changed: set it back" in cni
     assert "kubernetes.pod_cidr: is 10.99.0.0/16, but one was made with 10.244.0.0/16" in pods
     # An init that is begun again does not change what was noted.
     immutable_settings.note(Store.of(two, "one"), load.load(two, "two"))
     with pytest.raises(InvalidError):
-        load.checked(two, "one")
+        immutable_settings.checked(two, "one")
 
 
 YAML_VALUES = st.recursive(
@@ -349,11 +350,11 @@ def test_whatever_the_shared_files_hold_is_accepted_or_refused(two, name, conten
     try:
         # Any other error is a traceback for the operator.
         with contextlib.suppress(InvalidError):
-            load.checked(two, "one")
+            immutable_settings.checked(two, "one")
     finally:
         write(two, name, before)
 
 
 def test_what_is_checked_in_is_in_order(tmp_path):
     opts = master_opts(tmp_path) | {"managed_k8s": {"checkout": str(CHECKOUT)}}
-    assert load.checked(opts, "demo")
+    assert immutable_settings.checked(opts, "demo")

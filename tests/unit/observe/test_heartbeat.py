@@ -13,7 +13,7 @@ import yaml
 from managed_k8s import names
 from managed_k8s.model.cluster import Facts, Member
 from managed_k8s.observe import health, health_signals, heartbeat
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.salt_master import cli
 from managed_k8s.state import queue
 from managed_k8s.state.history import History
@@ -251,7 +251,7 @@ def test_an_event_of_whatever_content_makes_nobody_do_more_than_look(opts, tag, 
     for function, arguments in found:
         assert function == "runner.managed_k8s.enqueue"
         assert arguments.keys() == {"id", "reason"}
-        verbs.enqueue(opts, arguments["id"], arguments["reason"])
+        reconciling.enqueue(opts, arguments["id"], arguments["reason"])
     assert set(started) <= {("demo", "reconcile")}
     store = Store.of(opts, "demo")
     written = {path.name for path in store.folder.rglob("*") if path.is_file()} if store.folder.exists() else set()

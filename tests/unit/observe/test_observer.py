@@ -8,6 +8,7 @@ import pytest
 
 from managed_k8s import names
 from managed_k8s.minions.jobs import Answer
+from managed_k8s.model import kubernetes
 from managed_k8s.observe import observer as observing
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import ASKED, COMPLETE, Intent
@@ -70,7 +71,7 @@ class Parts:
 
     def look(self):
         ready = {name: node["ready"] for name, node in self.nodes.items()}
-        return observing.Kubernetes(ready, etcd=self.etcd, addons=True, nodes=self.nodes)
+        return kubernetes.KubernetesState(ready, etcd=self.etcd, addons=True, nodes=self.nodes)
 
 
 @pytest.fixture

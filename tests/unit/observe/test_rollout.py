@@ -7,10 +7,10 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube import node_annotations, versions
+from managed_k8s.model.certificates import CertificateExpiry as Expiry
 from managed_k8s.model.rollout import KUBELET, MAINTAIN, UPGRADE, Rollout, Versions
 from managed_k8s.observe import rollout
 from managed_k8s.state import certificates
-from managed_k8s.state.certificates import Ends
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 
@@ -58,7 +58,11 @@ def test_what_was_begun_on_a_node_ends_with_it(store):
     record.begin("demo-worker-2", KUBELET)
     record.begin("demo-master-2", UPGRADE)
     record.begin("demo-gateway-1", MAINTAIN)
-    ends = {"demo-worker-2": Ends(), "demo-master-2": Ends(), "demo-gateway-1": Ends()}
+    ends = {
+        "demo-worker-2": Expiry(),
+        "demo-master-2": Expiry(),
+        "demo-gateway-1": Expiry(),
+    }
     assert compose(store, ends=ends).begun == {"demo-gateway-1": MAINTAIN}
     assert compose(store).begun == {"demo-gateway-1": MAINTAIN}, "while it boots its minion is silent"
 
@@ -90,26 +94,26 @@ def test_a_settings_file_that_names_another_version_is_told_of(written, runs, up
 
 def test_masters_certificates_are_renewed_in_time(store):
     ends = {
-        "demo-master-1": Ends(control_plane=29.5 * DAY),
-        "demo-master-2": Ends(control_plane=30.5 * DAY),
-        "demo-master-3": Ends(control_plane=-0.5 * DAY),
-        "demo-master-4": Ends(control_plane=300 * DAY, renewing=True),
-        "demo-worker-1": Ends(kubelet=DAY),
+        "demo-master-1": Expiry(control_plane=29.5 * DAY),
+        "demo-master-2": Expiry(control_plane=30.5 * DAY),
+        "demo-master-3": Expiry(control_plane=-0.5 * DAY),
+        "demo-master-4": Expiry(control_plane=300 * DAY, renewing=True),
+        "demo-worker-1": Expiry(kubelet=DAY),
     }
     assert compose(store, ends=ends).expiring == {"demo-master-1": 29, "demo-master-3": -1, "demo-master-4": 0}
 
 
 def test_what_a_minion_tells_is_taken_for_numbers_only():
-    assert Ends.of({"control_plane": 5, "kubelet": "soon", "renewing": "yes"}) == Ends(control_plane=5.0)
-    assert Ends.of("no such function") == Ends()
+    assert Expiry.of({"control_plane": 5, "kubelet": "soon", "renewing": "yes"}) == Expiry(control_plane=5.0)
+    assert Expiry.of("no such function") == Expiry()
 
 
 def test_what_is_said_of_certificates(store):
     certificates.remember(
         store,
         {
-            "demo-master-1": Ends(control_plane=40 * DAY, kubelet=200 * DAY, authority=170 * DAY),
-            "demo-worker-1": Ends(kubelet=10 * DAY, authority=170 * DAY),
+            "demo-master-1": Expiry(control_plane=40 * DAY, kubelet=200 * DAY, authority=170 * DAY),
+            "demo-worker-1": Expiry(kubelet=10 * DAY, authority=170 * DAY),
         },
     )
     found = certificates.problems(store, 30, now=0.0)

@@ -10,9 +10,9 @@ import salt.utils.args
 from rich.console import Console
 
 from managed_k8s.config import load
+from managed_k8s.errors import RequestError
 from managed_k8s.model.cluster import Step
 from managed_k8s.operations import inspect
-from managed_k8s.operations.verbs import VerbError
 from managed_k8s.state import queue
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
@@ -87,7 +87,7 @@ def test_history_takes_the_cluster_from_the_node(opts, store):
 )
 def test_history_of_what_is_not_there_is_refused(opts, store, node, since, words):
     add(store, subject="backup", what="made", reason="x")
-    with pytest.raises(VerbError, match=words):
+    with pytest.raises(RequestError, match=words):
         inspect.history(opts, "demo", node, since, 30)
 
 
@@ -113,7 +113,7 @@ def test_a_time_of_day_comes_as_a_number_from_salt(opts, store, monkeypatch):
 def test_the_plan_says_when_each_step_begins(opts, looked, monkeypatch):
     steps = [Step("join:a", "join", "a", "join a"), Step("smoke", "smoke", "", "run the smoke test", ("join:a",))]
     situation = SimpleNamespace(cluster="demo", steps=steps, waiting=["a minion"], ready=False)
-    monkeypatch.setattr(inspect.verbs, "look", lambda opts, cluster: situation)
+    monkeypatch.setattr(inspect.reconcile, "look", lambda opts, cluster: situation)
     data = inspect.plan(opts, None)
     assert (data["steps"], data["waiting"]) == (["join a", "run the smoke test"], ["a minion"])
     text = printed(terminal.plan(data))
@@ -125,7 +125,7 @@ def test_the_plan_says_when_each_step_begins(opts, looked, monkeypatch):
 
 def test_an_empty_plan_says_so(opts, looked, monkeypatch):
     situation = SimpleNamespace(cluster="demo", steps=[], waiting=[], ready=True)
-    monkeypatch.setattr(inspect.verbs, "look", lambda opts, cluster: situation)
+    monkeypatch.setattr(inspect.reconcile, "look", lambda opts, cluster: situation)
     assert printed(terminal.plan(inspect.plan(opts, None))) == "Nothing: demo is as it should be.\n"
 
 
@@ -175,7 +175,7 @@ def test_a_diagram_is_in_the_clusters_folder_or_where_it_is_wanted(opts, looked,
 @pytest.mark.parametrize("out", ["nowhere/x.svg", "."])
 def test_a_file_that_cannot_be_is_refused_before_anybody_is_asked(opts, looked, tmp_path, out):
     looked.worlds.append(None)
-    with pytest.raises(VerbError):
+    with pytest.raises(RequestError):
         inspect.diagram(opts, None, str(tmp_path / out))
 
 
@@ -210,7 +210,7 @@ def test_metrics_are_written_by_each_sweep_where_settings_want_them(opts, looked
     assert inspect.sweep(opts) == {"clusters": []}
     looked.settings["metrics"]["file"] = str(tmp_path / "demo.prom")
     assert inspect.sweep(opts) == {"clusters": ["demo"]}
-    assert started == ["insight"]
+    assert started == ["metrics"]
     inspect.publish(opts, "demo")
     assert "managed_k8s_ready" in (tmp_path / "demo.prom").read_text()
 

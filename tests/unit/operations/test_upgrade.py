@@ -7,12 +7,12 @@ import pytest
 
 from managed_k8s.artifacts import mirror
 from managed_k8s.backup.record import Record as Backup
+from managed_k8s.errors import RequestError
 from managed_k8s.minions.jobs import Answer
 from managed_k8s.model.cluster import Facts
 from managed_k8s.observe.observer import Look
+from managed_k8s.operations import nodes
 from managed_k8s.operations import upgrade as upgrading
-from managed_k8s.operations.verbs import VerbError
-from managed_k8s.plan import upgrade_preflight
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 from tests.unit.plan.test_rollout import DEMO, NEW, OLD, change, rolling, running
@@ -46,14 +46,15 @@ def world(tmp_path, monkeypatch) -> Any:
     )  # fmt: skip
     made.store.path("x")
     made.observer = lambda: SimpleNamespace(look=lambda: Look(DEMO, made.observed))
-    monkeypatch.setattr(upgrading, "Cluster", lambda opts, name: made)
-    monkeypatch.setattr(upgrading, "choose", lambda opts, cluster: cluster or "demo")
-    monkeypatch.setattr(upgrading, "enqueue", lambda opts, name, reason: made.woken.append(reason))
+    for module in (upgrading, nodes):
+        monkeypatch.setattr(module, "Cluster", lambda opts, name: made)
+        monkeypatch.setattr(module, "choose", lambda opts, cluster: cluster or "demo")
+        monkeypatch.setattr(module, "enqueue", lambda opts, name, reason: made.woken.append(reason))
     jobs = SimpleNamespace(ask=lambda names, *_, **__: dict.fromkeys(names, made.answers))
     monkeypatch.setattr(upgrading, "SaltJobs", lambda opts: jobs)
     monkeypatch.setattr(mirror, "artifacts", lambda store, settings: made.offered)
-    monkeypatch.setattr(upgrade_preflight, "lacking", lambda found: [])
-    monkeypatch.setattr(upgrade_preflight, "missing", lambda found: [])
+    monkeypatch.setattr(mirror, "lacking", lambda found: [])
+    monkeypatch.setattr(mirror, "missing", lambda found: [])
     monkeypatch.setattr(upgrading, "History", lambda store, opts: SimpleNamespace(add=lambda *_, **__: None))
     return made
 
@@ -86,7 +87,7 @@ def test_trying_it_changes_nothing(world):
 
 
 def test_the_version_of_the_settings_is_meant_when_none_is_named(world):
-    with pytest.raises(VerbError, match=r"demo runs 1\.36\.3 already"):
+    with pytest.raises(RequestError, match=r"demo runs 1\.36\.3 already"):
         upgrade(version=None)
     world.written = {**SETTINGS, "kubernetes": {"version": NEW}}
     world.observed = rolling(world.observed, notes=("the file names another version",))
@@ -95,15 +96,15 @@ def test_the_version_of_the_settings_is_meant_when_none_is_named(world):
 
 @pytest.mark.parametrize("version", ["newest", "1", "0.9", "v1.37.2", ""])
 def test_what_is_no_version_is_one_message(world, version):
-    with pytest.raises(VerbError, match=r"is no version; write it like 1\.37\.2"):
+    with pytest.raises(RequestError, match=r"is no version; write it like 1\.37\.2"):
         upgrade(version=version)
 
 
 def test_all_that_speaks_against_it_is_one_message(world, monkeypatch):
     world.observed = change(world.observed, etcd=False, ready={**world.observed.ready, "demo-worker-2": False})
     world.answers = Answer({"free": 0, "etcd": 0, "deprecated": []}, ok=True)
-    monkeypatch.setattr(upgrade_preflight, "missing", lambda found: ["images/etcd.tar"])
-    with pytest.raises(VerbError) as refused:
+    monkeypatch.setattr(mirror, "missing", lambda found: ["images/etcd.tar"])
+    with pytest.raises(RequestError) as refused:
         upgrade()
     text = str(refused.value)
     for words in ("demo-worker-2: the node is not Ready", "etcd is not whole", "of disk free", "lacks images/etcd.tar"):
@@ -127,7 +128,7 @@ def test_one_that_is_under_way_goes_on_without_another_backup(world):
 
 
 def test_the_way_back_is_named_and_the_upgrade_stops(world):
-    with pytest.raises(VerbError, match="never upgraded here"):
+    with pytest.raises(RequestError, match="never upgraded here"):
         upgrading.rollback({}, None)
     upgrade()
     data = upgrading.rollback({}, None)
@@ -136,25 +137,25 @@ def test_the_way_back_is_named_and_the_upgrade_stops(world):
 
 
 def test_all_servers_or_one_are_rebooted(world):
-    assert len(upgrading.reboot({}, None, None, packages=True)["servers"]) == len(DEMO.nodes)
+    assert len(nodes.reboot({}, None, None, packages=True)["servers"]) == len(DEMO.nodes)
     kept = Record(world.store).maintenance()
     assert kept["demo-worker-1"] == {"boot": "before", "packages": True}
-    assert upgrading.reboot({}, None, "demo-worker-1", packages=False)["servers"] == ["demo-worker-1"]
+    assert nodes.reboot({}, None, "demo-worker-1", packages=False)["servers"] == ["demo-worker-1"]
 
 
 def test_what_speaks_against_a_reboot(world):
     world.observed = rolling(change(world.observed, ready=None), target=NEW)
     silent = {"demo-master-1": Facts(boot="before")}
     world.observed = change(world.observed, minions=silent)
-    with pytest.raises(VerbError) as refused:
-        upgrading.reboot({}, None, None, packages=False)
+    with pytest.raises(RequestError) as refused:
+        nodes.reboot({}, None, None, packages=False)
     for words in (
         "an upgrade to 1.37.2 is under way",
         "API cannot be asked",
         "demo-worker-1: its minion does not say",
     ):
         assert words in str(refused.value)
-    with pytest.raises(VerbError, match="demo-worker-77 has no server"):
-        upgrading.reboot({}, None, "demo-worker-77", packages=False)
-    with pytest.raises(VerbError, match="is no node's name"):
-        upgrading.reboot({}, None, "worker", packages=False)
+    with pytest.raises(RequestError, match="demo-worker-77 has no server"):
+        nodes.reboot({}, None, "demo-worker-77", packages=False)
+    with pytest.raises(RequestError, match="is no node's name"):
+        nodes.reboot({}, None, "worker", packages=False)

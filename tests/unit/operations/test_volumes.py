@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from managed_k8s.operations import backup as backup_verbs
-from managed_k8s.operations import scheduled, volumes
-from managed_k8s.operations import volumes_main as program
+from managed_k8s.operations import due, volumes, worker
 from managed_k8s.state.store import Store
 from managed_k8s.volumes import service
 
@@ -34,8 +33,8 @@ class Volumes:
 def started(monkeypatch, tmp_path):
     """The clusters whose backups a sweep starts."""
     found = []
-    monkeypatch.setattr(scheduled.load, "clusters", lambda opts: ["demo"])
-    monkeypatch.setattr(scheduled.queue, "start", lambda opts, store, what: found.append((store.cluster, what)))
+    monkeypatch.setattr(due.load, "clusters", lambda opts: ["demo"])
+    monkeypatch.setattr(due.queue, "start", lambda opts, store, what: found.append((store.cluster, what)))
     return found
 
 
@@ -52,7 +51,7 @@ def store(opts):
     return made
 
 
-def use(monkeypatch, volumes, where=scheduled):
+def use(monkeypatch, volumes, where=due):
     cluster = SimpleNamespace(volumes=volumes, name="demo", store=volumes.store)
     monkeypatch.setattr(where, "Cluster", lambda opts, name: cluster)
     return cluster
@@ -82,12 +81,12 @@ def test_the_process_makes_what_the_schedule_wants(monkeypatch, store):
     import salt.config
 
     volumes = Volumes(store)
-    use(monkeypatch, volumes)
+    use(monkeypatch, volumes, worker)
     monkeypatch.setattr(salt.config, "master_config", lambda path: {})
     with service.lock(store):
-        program.main("master", "demo")
+        worker.main("volumes", "master", "demo")
     assert volumes.asked == []
-    program.main("master", "demo")
+    worker.main("volumes", "master", "demo")
     ((reason, since),) = volumes.asked
     assert (reason, since % 86400) == ("schedule", 3600)
 

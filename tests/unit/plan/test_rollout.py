@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from managed_k8s.model.cluster import CONVERGE, SMOKE, Desired, Facts, Marker, Observed, Step, runnable
-from managed_k8s.model.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions
+from managed_k8s.model.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions, is_older
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.plan import plan, waiting
 from managed_k8s.reconcile import reconciler
-from managed_k8s.state.versions import is_older
 from tests.support.plans import assert_in_order
 
 OLD, NEW = "1.36.3", "1.37.2"

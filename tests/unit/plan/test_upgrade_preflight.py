@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from managed_k8s.plan import upgrade_preflight
+from managed_k8s.artifacts import mirror
 from managed_k8s.plan.upgrade_preflight import Situation, deprecated, problems, version_problems
 
 OLD, NEW = "1.36.3", "1.37.2"
@@ -97,9 +97,9 @@ def test_only_what_will_be_gone_stands_in_the_way(line, version, count):
 def test_what_the_mirror_lacks_is_named(monkeypatch):
     sums = dict.fromkeys(("bin/kubeadm", "bin/kubelet", "bin/kubectl", "images/etcd.tar", "versions.json"), "0")
     found = {"base": "http://m", "sums": sums, "versions": {"images": [{"archive": "images/etcd.tar"}]}}
-    assert upgrade_preflight.lacking(found) == []
-    assert upgrade_preflight.lacking({**found, "sums": {}}) == [
+    assert mirror.lacking(found) == []
+    assert mirror.lacking({**found, "sums": {}}) == [
         "bin/kubeadm", "bin/kubectl", "bin/kubelet", "images/etcd.tar",
     ]  # fmt: skip
-    monkeypatch.setattr(upgrade_preflight, "_is_there", lambda url: not url.endswith("kubelet"))
-    assert upgrade_preflight.missing(found) == ["bin/kubelet"]
+    monkeypatch.setattr(mirror, "_is_there", lambda url: not url.endswith("kubelet"))
+    assert mirror.missing(found) == ["bin/kubelet"]

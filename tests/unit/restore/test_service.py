@@ -136,7 +136,7 @@ class Kube:
 
 
 class Cluster:
-    """What looks like a live.Cluster."""
+    """What looks like a managed_k8s.cluster.Cluster."""
 
     def __init__(self, folder: Path, log: list[Any]) -> None:
         self.store, self.nodes, self.log = Store(folder, "demo"), NODES, log
@@ -149,7 +149,10 @@ class Cluster:
         self.version = self.store.read(versions.SEEN)["config"]
         return self
 
-    def reconciler(self):
+    def executor(self):
+        raise NotImplementedError
+
+    def reconciler(self, history=None, is_enough=None):
         return self._reconciler
 
 
@@ -162,7 +165,7 @@ def log():
 def restore(tmp_path, log, monkeypatch) -> Any:
     from managed_k8s.restore import stale_objects
 
-    cluster = Cluster(tmp_path, log)
+    cluster: Any = Cluster(tmp_path, log)
     sent: dict[str, dict[str, str]] = {}
 
     def cleaned(api, servers, base, leaving, members, say):

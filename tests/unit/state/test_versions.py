@@ -8,6 +8,7 @@ from managed_k8s import cluster as live
 from managed_k8s.artifacts import mirror
 from managed_k8s.config import settings as settings_module
 from managed_k8s.minions import pillar as node_pillar
+from managed_k8s.model import rollout as rollout_model
 from managed_k8s.model.rollout import KUBELET, Versions
 from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER, Node
 from managed_k8s.state import versions
@@ -54,10 +55,10 @@ def version_of(store, name, version=OLD):
 
 
 def test_versions_are_compared_as_numbers():
-    assert versions.is_older("1.9.10", "1.36.3")
-    assert not versions.is_older("1.36.3", "1.36.3")
-    assert versions.is_older("1.36.3", "1.36.12")
-    assert versions.number("1.37.2+build") == versions.number("1.37.2-rc.1") == (1, 37, 2)
+    assert rollout_model.is_older("1.9.10", "1.36.3")
+    assert not rollout_model.is_older("1.36.3", "1.36.3")
+    assert rollout_model.is_older("1.36.3", "1.36.12")
+    assert rollout_model.number("1.37.2+build") == rollout_model.number("1.37.2-rc.1") == (1, 37, 2)
 
 
 def test_a_cluster_begins_with_the_version_of_the_settings(store):
@@ -172,7 +173,7 @@ def test_after_a_restore_the_version_of_the_backup_counts(store):
 
 
 def test_what_brings_a_cluster_back_goes_on_with_the_version_of_the_backup(store, monkeypatch):
-    monkeypatch.setattr(live.load, "checked", lambda opts, name: written(OLD))
+    monkeypatch.setattr(live.immutable_settings, "checked", lambda opts, name: written(OLD))
     monkeypatch.setattr(live.Store, "of", lambda opts, name: store)
     versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW, "demo-worker-1": NEW}))
     cluster = live.Cluster({}, "demo")

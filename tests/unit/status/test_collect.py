@@ -19,6 +19,7 @@ from managed_k8s.backup.service import Backups
 from managed_k8s.config import settings as cluster_settings
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import Answer, JobError
+from managed_k8s.model import kubernetes
 from managed_k8s.observe import observer
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.state.store import Store
@@ -92,7 +93,7 @@ class Parts:
     def look(self):
         self._call("look")
         ready = {name: node["ready"] for name, node in self.nodes.items()}
-        return observer.Kubernetes(ready, etcd=True, addons=True, nodes=self.nodes)
+        return kubernetes.KubernetesState(ready, etcd=True, addons=True, nodes=self.nodes)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from rich.console import Console
 from managed_k8s import paths
 from managed_k8s.model.cluster import Fleet, Member
 from managed_k8s.observe.observer import Look
-from managed_k8s.operations import verbs
+from managed_k8s.operations import reconcile
 from managed_k8s.plan import plan, waiting
 from managed_k8s.status import status, terminal
 from managed_k8s.status.facts import ETCD, MINIONS, PLAN, Certificate
@@ -281,6 +281,6 @@ def test_what_is_not_known_has_no_sentence_of_the_plan():
 
 
 def test_times_are_those_of_who_acts():
-    assert status.SETTLED == verbs.SETTLED_LOOK
+    assert status.SETTLED == reconcile.SETTLED_LOOK
     master = yaml.safe_load((paths.root() / "master.d" / "managed-k8s.conf").read_text())
     assert master["schedule"]["managed_k8s_sweep"]["seconds"] == status.SWEEP

@@ -1,8 +1,7 @@
-"""Work on a schedule: the sweep starts it, and a process of its own does it, each kind once at a time for a cluster."""
+"""Starting what is due: for each cluster a process of its own, each kind of work once at a time."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ from managed_k8s.cluster import Cluster
 from managed_k8s.config import load
 from managed_k8s.config.cluster_map import MapError
 from managed_k8s.config.settings import InvalidError
-from managed_k8s.operations import verbs
 from managed_k8s.state import queue
 from managed_k8s.state.store import Store
 
@@ -34,7 +32,7 @@ def start(
 ) -> dict[str, Any]:
     """Start what is due, each cluster's in a process of its own.
 
-    what: the module of ours that does it. lock: held by who is at it. is_due: asked while nobody is.
+    what: a kind of worker.KINDS. lock: held by who is at it. is_due: asked while nobody is.
     """
     started = []
     for name in load.clusters(opts):
@@ -51,20 +49,3 @@ def start(
             queue.start(opts, found.store, what)
             started.append(name)
     return {"clusters": started}
-
-
-def run(configuration: str, cluster: str, lock: Lock, work: Callable[[Cluster], None]) -> None:
-    """Do it in this process; leave it to the one that is at it, if there is one. Exit with what went wrong.
-
-    configuration: the Salt master's file.
-    """
-    import salt.config
-
-    try:
-        found = Cluster(salt.config.master_config(configuration), cluster)
-        with lock(found.store).acquire(blocking=False):
-            work(found)
-    except filelock.Timeout:
-        return
-    except verbs.errors() as error:
-        sys.exit(f"{cluster}: {error}")

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from managed_k8s.operations import verbs
-from managed_k8s.state import queue
+from managed_k8s import errors
+from managed_k8s.operations import access, clusters
+from managed_k8s.operations import reconcile as reconciling
+from managed_k8s.state import immutable_settings, queue
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 
@@ -39,24 +41,24 @@ def store(opts):
 
 
 def test_a_picture_is_of_what_lies_in_the_store(opts, store):
-    scene = verbs.scene(opts, "demo", [])
+    scene = reconciling.scene(opts, "demo", [])
     assert (scene.state, scene.attempts, scene.working) == ({}, {}, False)
     store.write("state.json", {"ready": False})
-    assert verbs.scene(opts, "demo", []).state == {}, "an older tree's says too little"
+    assert reconciling.scene(opts, "demo", []).state == {}, "an older tree's says too little"
     store.write("state.json", {"ready": False, "servers": []})
     with queue.lock(store):
-        scene = verbs.scene(opts, None, collections.deque(["entry"], 5))
+        scene = reconciling.scene(opts, None, collections.deque(["entry"], 5))
     assert scene.state["servers"] == []
     assert scene.working
     assert scene.entries[-5:] == ["entry"]
 
 
 def test_says_how_to_reach_it_without_asking_the_cloud(opts, store):
-    with pytest.raises(verbs.VerbError, match="no kubeconfig yet"):
-        verbs.reach(opts, "demo")
+    with pytest.raises(errors.RequestError, match="no kubeconfig yet"):
+        access.reach(opts, "demo")
     store.write_text("kubeconfig", yaml.safe_dump({"clusters": [{"cluster": {"server": "https://192.0.2.9:6443"}}]}))
     store.write("inventory.json", INVENTORY)
-    found = verbs.reach(opts, "demo")
+    found = access.reach(opts, "demo")
     assert found["cluster"] == "demo"
     assert found["api"] == "https://192.0.2.9:6443"
     assert found["ssh"] == f"ssh -F {store.folder}/ssh_config demo-master-1"
@@ -66,12 +68,12 @@ def test_says_how_to_reach_it_without_asking_the_cloud(opts, store):
 
 
 def test_waiting_in_vain_says_why(opts, store, monkeypatch):
-    monkeypatch.setattr(verbs.load, "checked", lambda opts, name: {})
+    monkeypatch.setattr(immutable_settings, "checked", lambda opts, name: {})
     monkeypatch.setattr(queue, "start", lambda opts, store: None)
 
     def missing():
-        with pytest.raises(verbs.VerbError) as raised:
-            list(verbs.wait(opts, "demo", 0.05, poll=0.01))
+        with pytest.raises(errors.RequestError) as raised:
+            list(reconciling.wait(opts, "demo", 0.05, poll=0.01))
         return str(raised.value)
 
     assert "the first look has not ended" in missing()
@@ -83,20 +85,20 @@ def test_waiting_in_vain_says_why(opts, store, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(verbs, "_MOMENT", 0.1)
-    monkeypatch.setattr(verbs, "_LOCK_LIMIT", 1)
+    monkeypatch.setattr(clusters, "_MOMENT", 0.1)
+    monkeypatch.setattr(clusters, "_LOCK_LIMIT", 1)
 
 
 def test_removing_waits_for_nobody_for_ever(opts, store, quick):
     found: Any = SimpleNamespace(name="demo", store=store)
-    alone = verbs.alone(opts, found, lambda words: None)
-    with queue.lock(store), pytest.raises(verbs.VerbError, match=r"still works on it.*fuser"):
+    alone = clusters.exclusive(opts, found, lambda words: None)
+    with queue.lock(store), pytest.raises(errors.RequestError, match=r"still works on it.*fuser"):
         alone.__enter__()
 
 
 _HOLD = """
 import sys, time
-from managed_k8s.state import queue
+from managed_k8s.state import immutable_settings, queue
 from managed_k8s.state.store import Store
 with queue.lock(Store(sys.argv[1], "demo")):
     print("held", flush=True)
@@ -115,7 +117,7 @@ def test_removing_stops_the_reconciler(opts, store, quick, tmp_path, monkeypatch
 
     monkeypatch.setattr(queue, "reconcilers", lambda configuration, cluster: [psutil.Process(held.pid)])
     said: list[str] = []
-    with verbs.alone(opts, found, said.append):
+    with clusters.exclusive(opts, found, said.append):
         assert queue.is_held(store)
     assert said == [f"stop the reconciler (process {held.pid})"]
     with contextlib.suppress(ProcessLookupError):
@@ -149,7 +151,7 @@ def test_a_sweep_goes_on_looking_after_a_look_that_failed(monkeypatch, opts, sto
     monkeypatch.setattr(queue, "start", lambda opts, store, what="reconcile": started.append(what))
     now = time.time()
     store.write("state.json", {"ready": True, "time": now - 60})
-    assert verbs.sweep(opts, now) == {"clusters": []}
+    assert reconciling.sweep(opts, now) == {"clusters": []}
     History(store).add("cluster", "look_failed", "the cloud answers 503")
-    assert verbs.sweep(opts, now) == {"clusters": ["demo"]}
+    assert reconciling.sweep(opts, now) == {"clusters": ["demo"]}
     assert started == ["reconcile"]

@@ -36,6 +36,18 @@ def parse(minion_id: str) -> Node | None:
     return match and Node(match["cluster"], match["role"], int(match["number"]))
 
 
+def is_master(minion_id: str) -> bool:
+    """Tell whether a minion id names a master."""
+    node = parse(minion_id)
+    return node is not None and node.role == MASTER
+
+
+def is_gateway(minion_id: str) -> bool:
+    """Tell whether a minion id names a gateway."""
+    node = parse(minion_id)
+    return node is not None and node.role == GATEWAY
+
+
 def is_cluster(name: str) -> bool:
     """Tell whether this can be a cluster's name: at most 40 lower-case letters, digits and dashes, a letter first."""
     return re.fullmatch(_CLUSTER, name) is not None

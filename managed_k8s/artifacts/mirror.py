@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,3 +102,21 @@ def _fetch_artifacts(base: str, wanted: str | None) -> dict[str, Any]:
     if hashlib.sha256(versions).hexdigest() != found.get("versions.json"):
         raise MirrorError(f"{base}/versions.json: is not what {SUMS} says; copy the mirror again")
     return {"base": base, "digest": digest, "sums": found, "versions": json.loads(versions)}
+
+
+def missing(found: Mapping[str, Any]) -> list[str]:
+    """Return which files of a version the mirror lists and does not have; the files themselves are not fetched.
+
+    found: as artifacts() returns it.
+    """
+    names = sorted(name for name in found["sums"] if name.startswith(("bin/", "cni/", "images/", "manifests/")))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        there = pool.map(lambda name: _is_there(f"{found['base']}/{name}"), names)
+        return [name for name, is_there in zip(names, there, strict=True) if not is_there]
+
+
+def _is_there(url: str) -> bool:
+    try:
+        return requests.head(url, timeout=_TIMEOUT, allow_redirects=True).ok
+    except requests.RequestException:
+        return False

@@ -13,9 +13,8 @@ from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube import drain
 from managed_k8s.kube import nodes as kube_nodes
-from managed_k8s.model.rollout import Versions
+from managed_k8s.model.rollout import Versions, number
 from managed_k8s.observe import membership
-from managed_k8s.state.versions import number
 
 # What kubeadm upgrades of a control plane; etcd has versions of its own.
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")

@@ -5,10 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-# Kinds of steps: a master's control plane; a node's kubelet; a server's packages and reboot; a master's certificates.
-UPGRADE, KUBELET, MAINTAIN, RENEW = "upgrade", "kubelet", "maintain", "renew"
-KINDS = (UPGRADE, KUBELET, MAINTAIN, RENEW)
-
 
 @dataclasses.dataclass(frozen=True)
 class Versions:
@@ -43,3 +39,21 @@ class Rollout:
     batch: int = 1
     halted: str = ""
     notes: tuple[str, ...] = ()
+
+
+def number(version: str) -> tuple[int, ...]:
+    """Return what versions are compared by.
+
+    version: like 1.36.3; a suffix does not count.
+    """
+    return tuple(int(part) for part in version.partition("-")[0].partition("+")[0].split("."))
+
+
+def minor(version: str) -> tuple[int, ...]:
+    """Return a version without its patch level."""
+    return number(version)[:2]
+
+
+def is_older(version: str, other: str) -> bool:
+    """Tell whether a version is older than another."""
+    return number(version) < number(other)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from managed_k8s import names
-from managed_k8s.model.cluster import Fleet, Member
+from managed_k8s.model.membership import Fleet, Member
 from managed_k8s.state.change_requests import ASKED, COMPLETE, LEFT_MAP, Intent
 
 # On a Node: who cordoned it, and the server that nothing runs on any more.

@@ -8,7 +8,9 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
-from managed_k8s.model.rollout import MAINTAIN, Rollout, Versions
+from managed_k8s.model.cluster import Ends
+from managed_k8s.model.rollout import Rollout, Versions, is_older, number
+from managed_k8s.model.steps import MAINTAIN
 from managed_k8s.observe import membership
 from managed_k8s.state import certificates, versions
 from managed_k8s.state.rollout import Record
@@ -23,7 +25,7 @@ def compose(
     written: str,
     nodes: membership.Nodes,
     running: Versions,
-    ends: Mapping[str, certificates.Ends],
+    ends: Mapping[str, Ends],
     now: float,
 ) -> Rollout:
     """Return what is to be rolled through a cluster, and keep what nodes are made from.
@@ -65,7 +67,7 @@ def _halted(cluster: str, upgrade: Mapping[str, Any]) -> str:
     return f"a way back to {upgrade['before']} was asked for; to go on instead: {command}"
 
 
-def _expiring(ends: Mapping[str, certificates.Ends], margin: int, now: float) -> dict[str, int]:
+def _expiring(ends: Mapping[str, Ends], margin: int, now: float) -> dict[str, int]:
     """Return master -> days that its certificates are still good for, of those that are to be renewed."""
     found = {}
     for name, end in ends.items():
@@ -86,11 +88,11 @@ def notes(cluster: str, written: str, runs: str, upgrade: Mapping[str, Any]) -> 
 
     written: in the file. runs: what kubeadm noted. upgrade: the last one, as Record.upgrade() returns it.
     """
-    wanted = max(filter(None, (runs, upgrade.get("version"))), key=versions.number, default="")
+    wanted = max(filter(None, (runs, upgrade.get("version"))), key=number, default="")
     if not (runs and written) or written in (wanted, upgrade.get("written")):
         return ()
     file = f"pillar/clusters/{cluster}.sls: kubernetes.version"
-    if versions.is_older(written, wanted):
+    if is_older(written, wanted):
         return (f"{file} {written} is older than what runs, {wanted}, and no cluster is made older: write {wanted}",)
     return (
         f"{file} {written} is not what runs, {runs}: no node changes before it is its turn; to begin: "

@@ -11,8 +11,9 @@ from managed_k8s.backup import service
 from managed_k8s.cluster import Cluster
 from managed_k8s.config import settings
 from managed_k8s.minions.jobs import SaltJobs
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.rollout import is_older
 from managed_k8s.names import GATEWAY
-from managed_k8s.observe.observer import Look
 from managed_k8s.operations.verbs import VerbError, choose, enqueue
 from managed_k8s.plan import upgrade_preflight
 from managed_k8s.state import versions
@@ -65,7 +66,7 @@ def _backup(found: Cluster, version: str) -> str:
         return found.backups.take(f"before the upgrade to {version}").name
 
 
-def _situation(found: Cluster, look: Look) -> upgrade_preflight.Situation:
+def _situation(found: Cluster, look: Snapshot) -> upgrade_preflight.Situation:
     rollout, names = look.observed.rollout, sorted(look.observed.rollout.versions.kubelets)
     answers = SaltJobs(found.opts).ask(names, "managed_k8s_upgrade.check", limit=_CHECK_LIMIT, expected=names)
     # That the file names another version is why this was asked for.
@@ -84,13 +85,11 @@ def _situation(found: Cluster, look: Look) -> upgrade_preflight.Situation:
     )
 
 
-def _under_way(look: Look) -> str:
+def _under_way(look: Snapshot) -> str:
     """Return the version of an upgrade that did not end yet, or nothing."""
     rollout = look.observed.rollout
     runs = [rollout.versions.config, *rollout.versions.control_planes.values(), *rollout.versions.kubelets.values()]
-    return (
-        rollout.target if rollout.target and any(versions.is_older(one, rollout.target) for one in runs if one) else ""
-    )
+    return rollout.target if rollout.target and any(is_older(one, rollout.target) for one in runs if one) else ""
 
 
 def _mirror_problems(found: Cluster, version: str) -> list[str]:
@@ -98,7 +97,7 @@ def _mirror_problems(found: Cluster, version: str) -> list[str]:
         offered = mirror.artifacts(found.store, versions.at(found.written, version))
     except mirror.MirrorError as error:
         return [str(error)]
-    lacks = upgrade_preflight.lacking(offered) or upgrade_preflight.missing(offered)
+    lacks = upgrade_preflight.lacking(offered) or mirror.missing(offered)
     return [f"{offered['base']}: lacks {', '.join(lacks)}; copy the mirror again (docs/mirror.md)"] if lacks else []
 
 
@@ -154,7 +153,7 @@ def _cluster_of(node: str) -> str:
     return parsed.cluster
 
 
-def _reboot_problems(look: Look, there: list[str], node: str | None) -> list[str]:
+def _reboot_problems(look: Snapshot, there: list[str], node: str | None) -> list[str]:
     problems = []
     if node is not None and node not in there:
         problems.append(f"node: {node} has no server, or is not in cluster.map; there are {', '.join(there)}")

@@ -22,7 +22,7 @@ from managed_k8s.config import cluster_map, load
 from managed_k8s.config.settings import InvalidError
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import JobError, SaltJobs
-from managed_k8s.model.cluster import Step
+from managed_k8s.model.steps import Step
 from managed_k8s.openstack import ssh_config
 from managed_k8s.openstack.ssh import SSH_KEY
 from managed_k8s.plan import plan as make_plan

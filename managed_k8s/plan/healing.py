@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from managed_k8s import names
-from managed_k8s.model.cluster import Desired, Observed, Step
-from managed_k8s.model.health import REBOOT, REPLACE, RESTART, START, Patient
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.health import Patient
+from managed_k8s.model.steps import REBOOT, REPLACE, RESTART, START, Step
 from managed_k8s.plan import scaling
 
 _DOES = {
@@ -43,7 +44,7 @@ def _unsafe(desired: Desired, observed: Observed, patient: Patient) -> str:
             # nothing, for good, while its kubelet is Ready.
             return "Kubernetes has not noticed yet"
         return scaling.refusal(desired, observed, patient.name)
-    if patient.remedy == REBOOT and scaling.is_master(patient.name):
+    if patient.remedy == REBOOT and names.is_master(patient.name):
         return _quorum_without(desired, observed, patient.name)
     return ""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from managed_k8s.model.cluster import Desired, Observed, Step
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.rollout import is_older, minor
+from managed_k8s.model.steps import KUBELET, MAINTAIN, RENEW, UPGRADE, Step
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
-from managed_k8s.state.versions import is_older, minor
 
 
 def renewals(desired: Desired, observed: Observed) -> list[Step]:

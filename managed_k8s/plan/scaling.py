@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from managed_k8s import names
-from managed_k8s.model.cluster import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON, Desired, Member, Observed, Step
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.membership import Member
+from managed_k8s.model.steps import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON, Step
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 
 # More of the cluster's servers than this, gone at once, are no failure of single servers.
@@ -226,11 +228,6 @@ def _last(found: list[Step], role: str) -> tuple[str, ...]:
 def _is(role: str, name: str) -> bool:
     node = names.parse(name)
     return node is not None and node.role == role
-
-
-def is_master(name: str) -> bool:
-    """Tell whether a node's name is a master's."""
-    return _is(MASTER, name)
 
 
 def _is_worker_before(name: str, other: str) -> bool:

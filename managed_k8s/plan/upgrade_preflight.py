@@ -1,21 +1,17 @@
-"""Whether an upgrade may begin: everything that speaks against it, at once. Pure functions but for missing()."""
+"""Whether an upgrade may begin: everything that speaks against it, at once. Pure functions."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
-import requests
-
 from managed_k8s.config.settings import Settings
-from managed_k8s.state.versions import is_older, minor, number
+from managed_k8s.model.rollout import is_older, minor, number
 
 # Bytes: for the programs and images of a version; beside that kubeadm copies etcd's data before it upgrades it.
 ROOM = 3 << 30
-_TIMEOUT = (5, 30)
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -147,21 +143,6 @@ def lacking(found: Mapping[str, Any]) -> list[str]:
     """
     needed = {"bin/kubeadm", "bin/kubelet", "bin/kubectl", *(image["archive"] for image in found["versions"]["images"])}
     return sorted(needed - set(found["sums"]))
-
-
-def missing(found: Mapping[str, Any]) -> list[str]:
-    """Return which files of a version the mirror lists and does not have; the files themselves are not fetched."""
-    names = sorted(name for name in found["sums"] if name.startswith(("bin/", "cni/", "images/", "manifests/")))
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        there = pool.map(lambda name: _is_there(f"{found['base']}/{name}"), names)
-        return [name for name, is_there in zip(names, there, strict=True) if not is_there]
-
-
-def _is_there(url: str) -> bool:
-    try:
-        return requests.head(url, timeout=_TIMEOUT, allow_redirects=True).ok
-    except requests.RequestException:
-        return False
 
 
 def _size(count: Any) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.backup.record import Record
+from managed_k8s.model.rollout import is_older
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
-from managed_k8s.state import versions
 
 # What all control planes of a cluster share; the rest is made from it. Also in _modules/managed_k8s_restore.py.
 AUTHORITIES = (
@@ -217,7 +217,7 @@ def make(situation: Situation, record: Record | None, asked: bool, begun: float)
 
 def _newer(situation: Situation, record: Record, workers: Iterable[str]) -> dict[str, str]:
     seen = situation.kubelets
-    found = (name for name in workers if name in seen and versions.is_older(record.kubernetes, seen[name]))
+    found = (name for name in workers if name in seen and is_older(record.kubernetes, seen[name]))
     return {name: situation.servers[name] for name in found}
 
 

@@ -1,4 +1,4 @@
-"""Until when certificates are good: what minions say of their servers', and what is to be said of it."""
+"""Until when certificates are good: what minions said last, and what is to be said of it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,13 @@ import dataclasses
 import datetime
 from collections.abc import Mapping
 
+from managed_k8s.model.cluster import Ends
 from managed_k8s.state.store import Store
 
 _KEPT = "certificates.json"
 _DAY = 86400
 # Days before their end: kubelets renew theirs themselves, at 70 to 90 % of a year; authorities take a plan.
 _KUBELET, _AUTHORITY = 14, 180
-
-
-@dataclasses.dataclass(frozen=True)
-class Ends:
-    """When the first of a server's certificates ends, in seconds since 1970; None where there is none.
-
-    control_plane: of those that kubeadm made, on masters. kubelet: of the kubelet's own. authority: of the certificate
-    authorities on the server. renewing: whether a renewal was begun and did not end.
-    """
-
-    control_plane: float | None = None
-    kubelet: float | None = None
-    authority: float | None = None
-    renewing: bool = False
-
-    @classmethod
-    def of(cls, told: object) -> Ends:
-        """Return what a minion told; nothing of what it did not tell in numbers."""
-        if not isinstance(told, Mapping):
-            return cls()
-        times = {name: told.get(name) for name in ("control_plane", "kubelet", "authority")}
-        good = {name: float(time) for name, time in times.items() if isinstance(time, int | float)}
-        return cls(**good, renewing=told.get("renewing") is True)
 
 
 def remember(store: Store, ends: Mapping[str, Ends]) -> None:

@@ -11,31 +11,13 @@ from typing import Any
 
 from managed_k8s.config import settings as known
 from managed_k8s.config.settings import Settings
-from managed_k8s.model.rollout import Versions
+from managed_k8s.model.rollout import Versions, is_older, number
 from managed_k8s.names import GATEWAY, MASTER, Node
 from managed_k8s.state.change_requests import RESTORE
 from managed_k8s.state.store import Store
 
 # What the API told last; what managed_k8s.upgrade was asked for; what is at work, and whose turn it is.
 SEEN, WANTED, AT_WORK = "versions.json", "upgrade.json", "rolling.json"
-
-
-def number(version: str) -> tuple[int, ...]:
-    """Return what versions are compared by.
-
-    version: like 1.36.3; a suffix does not count.
-    """
-    return tuple(int(part) for part in version.partition("-")[0].partition("+")[0].split("."))
-
-
-def minor(version: str) -> tuple[int, ...]:
-    """Return a version without its patch level."""
-    return number(version)[:2]
-
-
-def is_older(version: str, other: str) -> bool:
-    """Tell whether a version is older than another."""
-    return number(version) < number(other)
 
 
 def at(settings: Settings, version: str) -> Settings:

@@ -11,6 +11,7 @@ from kubernetes.client import CoreV1Api, VersionApi
 
 from managed_k8s.config import settings as known
 from managed_k8s.kube import nodes as kube_nodes
+from managed_k8s.model.rollout import minor, number
 from managed_k8s.state import queue, versions
 from managed_k8s.state.history import History
 from tests.e2e.asking import GAP, Asking, is_ready
@@ -36,12 +37,12 @@ def target(demo) -> str:
     after = [
         version
         for version in known.versions()
-        if versions.minor(version)[1] == versions.minor(before)[1] + 1
+        if minor(version)[1] == minor(before)[1] + 1
         and requests.head(f"{base}/kubernetes/{version}/SHA256SUMS", timeout=10).ok
     ]
     if not after:
         pytest.skip(f"the mirror has no version after {before}; kubernetes: of the lab's settings (docs/lab.md)")
-    return str(max(after, key=versions.number))
+    return str(max(after, key=number))
 
 
 def done(demo, since, what):

@@ -7,10 +7,11 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube import versions
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, UPGRADE, Rollout, Versions
+from managed_k8s.model.cluster import Ends
+from managed_k8s.model.rollout import Rollout, Versions
+from managed_k8s.model.steps import KUBELET, MAINTAIN, UPGRADE
 from managed_k8s.observe import membership, rollout
 from managed_k8s.state import certificates
-from managed_k8s.state.certificates import Ends
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 

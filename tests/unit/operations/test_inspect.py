@@ -10,7 +10,7 @@ import salt.utils.args
 from rich.console import Console
 
 from managed_k8s.config import load
-from managed_k8s.model.cluster import Step
+from managed_k8s.model.steps import Step
 from managed_k8s.operations import inspect
 from managed_k8s.operations.verbs import VerbError
 from managed_k8s.state import queue

@@ -8,8 +8,7 @@ import pytest
 from managed_k8s.artifacts import mirror
 from managed_k8s.backup.record import Record as Backup
 from managed_k8s.minions.jobs import Answer
-from managed_k8s.model.cluster import Facts
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Facts, Snapshot
 from managed_k8s.operations import upgrade as upgrading
 from managed_k8s.operations.verbs import VerbError
 from managed_k8s.plan import upgrade_preflight
@@ -45,7 +44,7 @@ def world(tmp_path, monkeypatch) -> Any:
         offered={"base": "http://m", "sums": {}, "versions": {}},
     )  # fmt: skip
     made.store.path("x")
-    made.observer = lambda: SimpleNamespace(look=lambda: Look(DEMO, made.observed))
+    made.observer = lambda: SimpleNamespace(look=lambda: Snapshot(DEMO, made.observed))
     monkeypatch.setattr(upgrading, "Cluster", lambda opts, name: made)
     monkeypatch.setattr(upgrading, "choose", lambda opts, cluster: cluster or "demo")
     monkeypatch.setattr(upgrading, "enqueue", lambda opts, name, reason: made.woken.append(reason))
@@ -53,7 +52,7 @@ def world(tmp_path, monkeypatch) -> Any:
     monkeypatch.setattr(upgrading, "SaltJobs", lambda opts: jobs)
     monkeypatch.setattr(mirror, "artifacts", lambda store, settings: made.offered)
     monkeypatch.setattr(upgrade_preflight, "lacking", lambda found: [])
-    monkeypatch.setattr(upgrade_preflight, "missing", lambda found: [])
+    monkeypatch.setattr(mirror, "missing", lambda found: [])
     monkeypatch.setattr(upgrading, "History", lambda store, opts: SimpleNamespace(add=lambda *_, **__: None))
     return made
 
@@ -102,7 +101,7 @@ def test_what_is_no_version_is_one_message(world, version):
 def test_all_that_speaks_against_it_is_one_message(world, monkeypatch):
     world.observed = change(world.observed, etcd=False, ready={**world.observed.ready, "demo-worker-2": False})
     world.answers = Answer({"free": 0, "etcd": 0, "deprecated": []}, ok=True)
-    monkeypatch.setattr(upgrade_preflight, "missing", lambda found: ["images/etcd.tar"])
+    monkeypatch.setattr(mirror, "missing", lambda found: ["images/etcd.tar"])
     with pytest.raises(VerbError) as refused:
         upgrade()
     text = str(refused.value)

@@ -5,7 +5,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from managed_k8s.model import cluster as model
-from managed_k8s.model.cluster import CONVERGE, INIT, JOIN, SMOKE, Desired, Facts, Marker, Observed, runnable
+from managed_k8s.model.cluster import Desired, Facts, Marker, Observed
+from managed_k8s.model.steps import CONVERGE, INFRASTRUCTURE, INIT, JOIN, SMOKE, runnable
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.plan import plan, waiting
 from tests.support.plans import assert_in_order
@@ -98,7 +99,7 @@ def test_settings_of_the_cloud_that_changed_are_carried_out_though_nobody_reache
 
 def test_salt_cloud_makes_the_infrastructure_of_a_cluster_that_begins():
     steps = plan(DEMO, Observed(servers(), dict.fromkeys(NAMES, FRESH)))
-    assert not of_kind(steps, model.INFRASTRUCTURE)
+    assert not of_kind(steps, INFRASTRUCTURE)
 
 
 def test_without_servers_it_says_which_command_makes_them():

@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from managed_k8s.model.cluster import CONVERGE, SMOKE, Desired, Facts, Marker, Observed, Step, runnable
-from managed_k8s.model.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions
+from managed_k8s.model.cluster import Desired, Facts, Marker, Observed
+from managed_k8s.model.rollout import Rollout, Versions, is_older
+from managed_k8s.model.steps import CONVERGE, KUBELET, MAINTAIN, RENEW, SMOKE, UPGRADE, Step, runnable
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 from managed_k8s.plan import plan, waiting
-from managed_k8s.reconcile import reconciler
-from managed_k8s.state.versions import is_older
+from managed_k8s.plan.startable import startable
 from tests.support.plans import assert_in_order
 
 OLD, NEW = "1.36.3", "1.37.2"
+ROLLING = (UPGRADE, KUBELET, MAINTAIN, RENEW)
 
 
 def desired(masters=3, workers=4, gateways=2):
@@ -145,7 +146,7 @@ def test_it_stops_at_the_first_node_that_is_ill(name):
     assert next_ids(ill) == []
     assert all(step.held == f"first {name} must be Ready" for step in plan(DEMO, ill))
     gone = {other: ready for other, ready in observed.ready.items() if other != name}
-    assert not set(KINDS) & {step.kind for step in runnable(plan(DEMO, change(observed, ready=gone)))}
+    assert not set(ROLLING) & {step.kind for step in runnable(plan(DEMO, change(observed, ready=gone)))}
 
 
 def test_it_waits_for_etcd():
@@ -192,16 +193,6 @@ def test_a_node_whose_turn_it_is_is_converged_by_its_own_step():
     assert not [step for step in plan(DEMO, change(observed, minions=stale)) if step.kind == CONVERGE]
 
 
-class Attempts(reconciler.Attempts):
-    """Nothing ever failed."""
-
-    def __init__(self):
-        pass
-
-    def until(self, step):
-        return 0.0
-
-
 # Reboots
 
 
@@ -246,13 +237,11 @@ def test_certificates_that_ended_are_renewed_without_an_api():
 def test_one_change_of_the_control_plane_at_a_time():
     """What may start at once is started at once, but for masters."""
 
-    steps = [Step(f"{kind}:{name}", kind, name, "") for kind, name in zip(KINDS[:3], MASTERS, strict=True)]
-    chosen = reconciler.startable(
-        [*steps, Step("renew:demo-master-3", RENEW, "demo-master-3", "")], [], 1.0, Attempts()
-    )
+    steps = [Step(f"{kind}:{name}", kind, name, "") for kind, name in zip(ROLLING[:3], MASTERS, strict=True)]
+    chosen = startable([*steps, Step("renew:demo-master-3", RENEW, "demo-master-3", "")], [])
     assert [step.node for step in chosen] == ["demo-master-1"]
     workers = [Step(f"kubelet:{name}", KUBELET, name, "") for name in WORKERS[:2]]
-    assert len(reconciler.startable(workers, [], 1.0, Attempts())) == 2
+    assert len(startable(workers, [])) == 2
 
 
 # In any world
@@ -262,7 +251,7 @@ VERSIONS = st.sampled_from([OLD, NEW, "1.38.0", "1.35.9"])
 
 @st.composite
 def worlds(draw):
-    some = st.dictionaries(st.sampled_from([*MASTERS, *WORKERS]), st.sampled_from(KINDS), max_size=4)
+    some = st.dictionaries(st.sampled_from([*MASTERS, *WORKERS]), st.sampled_from(ROLLING), max_size=4)
     versions = Versions(
         draw(VERSIONS | st.just("")),
         draw(st.dictionaries(st.sampled_from(MASTERS), VERSIONS)),
@@ -290,9 +279,9 @@ def test_in_no_world_a_rule_is_broken(observed):
     versions, target = observed.rollout.versions, observed.rollout.target
     steps = plan(DEMO, observed)
     assert_in_order(steps)
-    now = [step for step in runnable(steps) if step.kind in KINDS]
-    assert sum("-master-" in step.node for step in reconciler.startable(steps, [], 1.0, Attempts())
-               if step.kind in KINDS) <= 1  # fmt: skip
+    now = [step for step in runnable(steps) if step.kind in ROLLING]
+    assert sum("-master-" in step.node for step in startable(steps, [])
+               if step.kind in ROLLING) <= 1  # fmt: skip
     assert sum("-gateway-" in step.node for step in now) <= 1
     upgrades = [step for step in now if step.kind == UPGRADE]
     kubelets = [step for step in now if step.kind == KUBELET]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from managed_k8s.artifacts import mirror
 from managed_k8s.plan import upgrade_preflight
 from managed_k8s.plan.upgrade_preflight import Situation, deprecated, problems, version_problems
 
@@ -101,5 +102,5 @@ def test_what_the_mirror_lacks_is_named(monkeypatch):
     assert upgrade_preflight.lacking({**found, "sums": {}}) == [
         "bin/kubeadm", "bin/kubectl", "bin/kubelet", "images/etcd.tar",
     ]  # fmt: skip
-    monkeypatch.setattr(upgrade_preflight, "_is_there", lambda url: not url.endswith("kubelet"))
-    assert upgrade_preflight.missing(found) == ["bin/kubelet"]
+    monkeypatch.setattr(mirror, "_is_there", lambda url: not url.endswith("kubelet"))
+    assert mirror.missing(found) == ["bin/kubelet"]

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Written by hand; the other pages are made from code.
 PAGES := $(filter-out docs/settings.md docs/metrics.md docs/performance.md, $(wildcard *.md docs/*.md))
 
-.PHONY: help borg test test-slow lint format lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick soak bench bench-lab clean
+.PHONY: help borg test test-slow lint format docs lock lock-mirror lab lab-env cluster kubeconfig down destroy e2e e2e-quick soak bench bench-lab clean
 
 help:  ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,8 +29,9 @@ borg:
 	  && apt-get install --quiet --yes --no-install-recommends borgbackup zstd; } \
 	  || { echo "borg or zstd is missing; as root: apt-get install borgbackup zstd" >&2; exit 1; }
 
-test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests: unit, render, a real Salt master with minions
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+test: $(VENV)/.installed borg lint  ## Lint, check types, run the fast tests, measure their coverage
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 
 test-slow: $(VENV)/.installed borg  ## Tests that are left out of these, as they take minutes: backups, with the real borg
 	$(BIN)/pytest -m slow
@@ -46,6 +47,10 @@ format: $(VENV)/.installed  ## Rewrite the sources in the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mdformat $(PAGES)
+
+docs: $(VENV)/.installed  ## Write the pages and tables that are made from code
+	$(BIN)/python -m managed_k8s.config.reference
+	$(BIN)/python -m managed_k8s.status.metrics_reference
 
 lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
@@ -84,7 +89,7 @@ e2e: lab  ## End-to-end tests: the cluster of cluster.map, a second one, the lab
 	$(BIN)/pytest tests/e2e
 
 e2e-quick: lab  ## Of these what .ci/run tries: the cluster is made, and nothing changes afterwards
-	$(BIN)/pytest tests/e2e/test_create.py tests/e2e/test_idempotency.py
+	$(BIN)/pytest tests/e2e/test_create.py tests/e2e/test_idempotency.py tests/e2e/test_newer_tree.py
 
 soak: lab  ## Random faults on the running cluster, one after another, each healed by itself; N=20, SEED= to repeat one
 	$(BIN)/python -m tests.soak --faults $(or $(N),20) $(if $(SEED),--seed $(SEED))
@@ -95,7 +100,7 @@ bench: lab  ## Measure what is promised, by us against by hand; BENCH=--yes repl
 	  && $(BIN)/python -m bench $(BENCH)
 
 bench-lab: $(VENV)/.installed  ## Print the lab's start times, idle CPU and memory
-	$(BIN)/python -m tests.bench.lab
+	$(BIN)/python -m bench.lab
 
 clean:  ## Remove what make made in the checkout
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -16,7 +16,7 @@ import trustme
 from managed_k8s import names
 from managed_k8s.kube import addons
 from managed_k8s.names import Node
-from managed_k8s.openstack import init_marker, ownership
+from managed_k8s.openstack import init_marker
 
 HOST = "127.0.0.1"
 SERVICES = ("identity", "compute", "network", "kubernetes")
@@ -131,7 +131,7 @@ def _compute(url: str, nodes: list[Node]) -> Answers:
             "id": f"id-of-{node.id}",
             "name": node.id,
             "status": "ACTIVE",
-            "metadata": {ownership.CLUSTER: node.cluster, ownership.ROLE: node.role},
+            "metadata": {names.CLUSTER: node.cluster, names.ROLE: node.role},
             "addresses": {node.cluster: [{"addr": address, "version": 4, "OS-EXT-IPS:type": "fixed"}]},
         }
         for node, address in zip(nodes, map(_address, range(len(nodes))), strict=True)
@@ -147,7 +147,7 @@ def _network(url: str, cluster: str) -> Answers:
     version = {"id": "v2.0", "status": "CURRENT", "links": _self(f"{url}/v2.0")}
     port = {
         "id": "port",
-        "name": ownership.api_port(cluster),
+        "name": names.api_port(cluster),
         "description": names.tag(cluster),
         "tags": [init_marker.TAG],
     }

@@ -15,7 +15,7 @@ from managed_k8s.backup.service import Backups
 from managed_k8s.config import load
 from managed_k8s.config.settings import Settings
 from managed_k8s.execute.executor import Executor
-from managed_k8s.kube import access
+from managed_k8s.kube import access, node_annotations
 from managed_k8s.minions.jobs import SaltJobs
 from managed_k8s.observe import observer
 from managed_k8s.observe.gateway_disks import Disks
@@ -264,10 +264,9 @@ class LiveKube:
     def drain(self, node: str, limit: float, say: Callable[[str], None]) -> None:
         """Cordon a node, have its pods leave, by force after a time, and note that they did."""
         from managed_k8s.kube import drain
-        from managed_k8s.observe import membership
 
         api = self.connect()
-        drain.cordon(api, node, membership.REMOVAL)
+        drain.cordon(api, node, node_annotations.REMOVAL)
         drain.evict(api, node, limit, say, force=True)
         drain.mark_drained(api, node)
 
@@ -282,9 +281,8 @@ class LiveKube:
     def uncordon(self, node: str) -> None:
         """Undo a removal's cordon."""
         from managed_k8s.kube import drain
-        from managed_k8s.observe import membership
 
-        drain.uncordon(self.connect(), node, membership.REMOVAL)
+        drain.uncordon(self.connect(), node, node_annotations.REMOVAL)
 
     def empty(self, node: str, limit: float, say: Callable[[str], None]) -> None:
         """Cordon a node for its maintenance, and have its pods leave, by force after a time."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 GATEWAY, MASTER, WORKER = "gateway", "master", "worker"
 ROLES = (GATEWAY, MASTER, WORKER)
+# In servers' metadata.
+CLUSTER, ROLE = "managed-k8s", "managed-k8s-role"
+# In the metadata of volumes, snapshots and backups: written by Cinder CSI, whose --cluster is the cluster's name.
+CSI_CLUSTER = "cinder.csi.openstack.org/cluster"
 
 # A cluster's name is the start of every server's name, which Kubernetes takes as the node's name (RFC 1123 label).
 _CLUSTER = r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?"
@@ -56,3 +61,33 @@ def is_cluster(name: str) -> bool:
 def tag(cluster: str) -> str:
     """Return the tag that marks what belongs to a cluster in OpenStack."""
     return f"managed-k8s:{cluster}"
+
+
+def is_of(item: Any, cluster: str) -> bool:
+    """Tell whether a Neutron object carries the cluster's tag: the first word of its description."""
+    return (item.description or "").split(" ")[0] == tag(cluster)
+
+
+def api_port(cluster: str) -> str:
+    """Return the name of the port that holds the virtual IP."""
+    return f"{cluster}-api"
+
+
+def group(cluster: str, role: str) -> str:
+    """Return the name of the security group, and of the server group, of a role."""
+    return f"{cluster}-{role}"
+
+
+def secret(cluster: str) -> str:
+    """Return the name of the cluster's key pair and application credential, which the whole account sees."""
+    return f"managed-k8s-{cluster}"
+
+
+def trial(cluster: str) -> str:
+    """Return the name of the application credential that access rules are tried with."""
+    return f"{secret(cluster)}-trial"
+
+
+def made_names(cluster: str) -> set[str]:
+    """Return the names of all objects that the infrastructure of a cluster consists of."""
+    return {cluster, api_port(cluster), *(group(cluster, role) for role in ROLES)}

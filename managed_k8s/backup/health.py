@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from managed_k8s.backup import schedule
 from managed_k8s.backup.record import Record
 from managed_k8s.backup.retention import Backup
 from managed_k8s.backup.schedule import Attempts
+from managed_k8s.config import cron
 
 # Seconds after a scheduled time before a backup counts as missed: it is made by the next sweep, and takes a while.
 GRACE = 600
@@ -51,7 +51,7 @@ def attempts(settings: Mapping[str, Any], made: Attempts, now: float, what: str)
     """Return what is wrong with how often they are made; what: a word for one of them."""
     if made.failures:
         return [f"the last {what} failed, {made.failures} times in a row now: {made.why}"]
-    due = schedule.previous(settings["schedule"], now - GRACE)
+    due = cron.previous(settings["schedule"], now - GRACE)
     if made.done is not None and made.done < due:
         return [f"the {what} of {_clock(due)} was missed: is the Salt master's schedule running?"]
     return []
@@ -60,7 +60,7 @@ def attempts(settings: Mapping[str, Any], made: Attempts, now: float, what: str)
 def _drills(settings: Mapping[str, Any], records: Sequence[Record], drills: Attempts, now: float) -> list[str]:
     if drills.failures:
         return [f"the last restore drill failed: {drills.why}"]
-    due = schedule.previous(settings["drill_schedule"], now - GRACE)
+    due = cron.previous(settings["drill_schedule"], now - GRACE)
     since = drills.done if drills.done is not None else min((one.time for one in records), default=now)
     if since < due:
         return [f"the restore drill of {_clock(due)} was missed: is the Salt master's schedule running?"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
-import croniter
+from managed_k8s.config import cron as cron_times
 
 # Seconds that work which failed once, twice, ... is left alone.
 _FIRST_PAUSE, _LONGEST_PAUSE = 60, 900
@@ -51,27 +50,9 @@ class Attempts:
         return dataclasses.replace(self, why=why)
 
 
-def is_valid(cron: str) -> bool:
-    """Tell whether this is a schedule in cron form, with five fields."""
-    return len(cron.split()) == 5 and bool(croniter.croniter.is_valid(cron))
-
-
-def previous(cron: str, now: float) -> float:
-    """Return the last time, in seconds since 1970, that a schedule named; it speaks UTC."""
-    # A moment later, so that a time that is just now counts.
-    clock = datetime.datetime.fromtimestamp(now + 0.001, datetime.UTC)
-    return float(croniter.croniter(cron, clock).get_prev(float))
-
-
-def following(cron: str, now: float) -> float:
-    """Return the next time, in seconds since 1970, that a schedule names."""
-    clock = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    return float(croniter.croniter(cron, clock).get_next(float))
-
-
 def is_due(cron: str, attempts: Attempts, now: float) -> bool:
     """Tell whether work is to be done now: nothing went well since the schedule's last time, and no pause is on."""
-    if attempts.done is not None and attempts.done >= previous(cron, now):
+    if attempts.done is not None and attempts.done >= cron_times.previous(cron, now):
         return False
     if attempts.begun is None or not attempts.failures:
         return True

@@ -9,7 +9,6 @@ from typing import Any
 from managed_k8s import names
 from managed_k8s.config.cluster_map import Tables
 from managed_k8s.config.settings import Settings
-from managed_k8s.openstack import ownership
 
 MASTERS_ALLOWED = (1, 3, 5)
 DRIVER = "openstack"
@@ -70,10 +69,10 @@ def of_server(cluster: str, settings: Settings, name: str, keys: Mapping[str, An
 
 
 def _first_port(node: names.Node, settings: Settings, port: Mapping[str, Any]) -> Iterable[str]:
-    group = ownership.group(node.cluster, node.role)
+    group = names.group(node.cluster, node.role)
     if group not in port.get("security_groups", ()):
         yield f"networks.0.security_groups: must have {group}, or a {node.role} is not reached by the others"
-    api = {"port": ownership.api_port(node.cluster)}
+    api = {"port": names.api_port(node.cluster)}
     address = settings and settings["openstack"]["virtual_ip"]
     pairs = port.get("allowed_address_pairs", ())
     if node.role == names.GATEWAY and api not in pairs and not (address and address in pairs):

@@ -12,7 +12,7 @@ import jsonschema
 import openstack.exceptions
 from openstack.connection import Connection
 
-from managed_k8s.openstack import ownership
+from managed_k8s import names
 
 _TEXT = {"type": "string", "minLength": 1}
 _SUMS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -141,7 +141,7 @@ class _Lookup:
 
     def __init__(self, conn: Connection, profile: Mapping[str, Any]) -> None:
         self.conn, self.profile = conn, profile
-        self.made = ownership.made_names(profile["cluster"]) if "cluster" in profile else set[str]()
+        self.made = names.made_names(profile["cluster"]) if "cluster" in profile else set[str]()
         self.found: list[str] = []
 
     def problems(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the schema: `python -m managed_k8s.settings_reference`."""
+"""Writes docs/settings.md from the schema; `make docs` runs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ What is not set has its default; what has none must be set:
 Wrong settings change nothing: `salt-run managed_k8s.validate` says everything that is
 wrong at once. The JSON schema is `managed_k8s/config/settings.schema.json`.
 
-This page is made from it by `python -m managed_k8s.settings_reference`.
+This page is made from it by `make docs`.
 """
 _FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "cron": "cron form, UTC"}
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import jsonschema
 
-from managed_k8s.backup import schedule
+from managed_k8s.config import cron
 
 HERE = Path(__file__).parent
 SCHEMA = HERE / "settings.schema.json"
@@ -95,7 +95,7 @@ def _is_network(value: object) -> bool:
 
 @_FORMATS.checks("cron")
 def _is_schedule(value: object) -> bool:
-    return not isinstance(value, str) or schedule.is_valid(value)
+    return not isinstance(value, str) or cron.is_valid(value)
 
 
 _FORMAT_WORDS = {

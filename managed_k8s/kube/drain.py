@@ -12,7 +12,7 @@ import tenacity
 from kubernetes.client import ApiClient, CoreV1Api, StorageV1Api
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s.observe import membership
+from managed_k8s.kube import node_annotations
 
 Say = Callable[[str], None]
 
@@ -38,7 +38,7 @@ def cordon(api: ApiClient, node: str, by: str) -> bool:
     core = CoreV1Api(api)
     if core.read_node(node).spec.unschedulable:
         return False
-    _patch(core, node, {"metadata": {"annotations": {membership.CORDONED: by}}, "spec": {"unschedulable": True}})
+    _patch(core, node, {"metadata": {"annotations": {node_annotations.CORDONED: by}}, "spec": {"unschedulable": True}})
     return True
 
 
@@ -46,11 +46,11 @@ def uncordon(api: ApiClient, node: str, by: str) -> bool:
     """Undo a cordon; return whether it was ours: somebody else's stays."""
     core = CoreV1Api(api)
     found = core.read_node(node)
-    ours = (found.metadata.annotations or {}).get(membership.CORDONED) == by
-    body: dict[str, Any] = {"metadata": {"annotations": {membership.DRAINED: None}}}
+    ours = (found.metadata.annotations or {}).get(node_annotations.CORDONED) == by
+    body: dict[str, Any] = {"metadata": {"annotations": {node_annotations.DRAINED: None}}}
     if ours:
         body = {
-            "metadata": {"annotations": {membership.DRAINED: None, membership.CORDONED: None}},
+            "metadata": {"annotations": {node_annotations.DRAINED: None, node_annotations.CORDONED: None}},
             "spec": {"unschedulable": None},
         }
     _patch(core, node, body)
@@ -143,7 +143,7 @@ def _list(names: Any, most: int = 5) -> str:
 def mark_drained(api: ApiClient, node: str) -> None:
     """Note on a Node that nothing runs on it any more, so that this is not done twice."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    _patch(CoreV1Api(api), node, {"metadata": {"annotations": {membership.DRAINED: stamp}}})
+    _patch(CoreV1Api(api), node, {"metadata": {"annotations": {node_annotations.DRAINED: stamp}}})
 
 
 def free(api: ApiClient, node: str, say: Say) -> None:

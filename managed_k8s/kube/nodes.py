@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from managed_k8s import names
-from managed_k8s.observe import membership
+from managed_k8s.kube import node_annotations
 
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
@@ -39,8 +39,8 @@ def _node(item: Any) -> dict[str, Any]:
         "taints": [_taint(taint) for taint in item.spec.taints or []],
         "version": item.status.node_info.kubelet_version.removeprefix("v"),
         "unschedulable": bool(item.spec.unschedulable),
-        "cordoned_by": annotations.get(membership.CORDONED),
-        "drained": membership.DRAINED in annotations,
+        "cordoned_by": annotations.get(node_annotations.CORDONED),
+        "drained": node_annotations.DRAINED in annotations,
         "disk_pressure": conditions.get("DiskPressure") == "True",
     }
 

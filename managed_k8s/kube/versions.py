@@ -11,7 +11,7 @@ import yaml
 from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s.kube import drain
+from managed_k8s.kube import drain, node_annotations
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.model.rollout import Versions, number
 from managed_k8s.observe import membership
@@ -59,13 +59,13 @@ def _config(core: CoreV1Api) -> str:
 
 def empty(api: ApiClient, node: str, limit: float, say: Callable[[str], None]) -> None:
     """Cordon a node for its maintenance, and have its pods leave, by force after `limit` seconds."""
-    drain.cordon(api, node, membership.MAINTENANCE)
+    drain.cordon(api, node, node_annotations.MAINTENANCE)
     drain.evict(api, node, limit, say, force=True)
 
 
 def fill(api: ApiClient, node: str) -> None:
     """Undo the cordon of empty(); somebody else's stays."""
-    drain.uncordon(api, node, membership.MAINTENANCE)
+    drain.uncordon(api, node, node_annotations.MAINTENANCE)
 
 
 def await_node(connect: Callable[[], ApiClient], node: str, wanted: Mapping[str, str], limit: float) -> None:

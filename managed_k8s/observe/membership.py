@@ -6,13 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from managed_k8s import names
+from managed_k8s.kube.node_annotations import REMOVAL
 from managed_k8s.model.membership import Fleet, Member
 from managed_k8s.state.change_requests import ASKED, COMPLETE, LEFT_MAP, Intent
-
-# On a Node: who cordoned it, and the server that nothing runs on any more.
-CORDONED, DRAINED = "managed-k8s/cordoned-by", "managed-k8s/drained"
-# Who cordons.
-REMOVAL, OPERATOR, MAINTENANCE = "removal", "operator", "maintenance"
 
 Servers = Mapping[str, Mapping[str, Any]]
 Nodes = Mapping[str, Mapping[str, Any]]

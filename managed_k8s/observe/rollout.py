@@ -8,6 +8,7 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
+from managed_k8s.kube import node_annotations
 from managed_k8s.model.cluster import Ends
 from managed_k8s.model.rollout import Rollout, Versions, is_older, number
 from managed_k8s.model.steps import MAINTAIN
@@ -40,7 +41,7 @@ def compose(
         target=versions.wanted(settings, store)["kubernetes"]["version"] if running.config else "",
         versions=running,
         begun=_begun(record, nodes),
-        cordoned=frozenset(name for name, node in nodes.items() if node["cordoned_by"] == membership.MAINTENANCE),
+        cordoned=frozenset(name for name, node in nodes.items() if node["cordoned_by"] == node_annotations.MAINTENANCE),
         maintenance={
             name: "upgrade the packages of, and reboot," if asked["packages"] else "reboot"
             for name, asked in record.maintenance().items()

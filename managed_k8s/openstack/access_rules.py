@@ -11,7 +11,7 @@ import keystoneauth1.session
 import os_service_types
 from openstack.connection import Connection
 
-from managed_k8s.openstack import ownership
+from managed_k8s import names
 
 # What version 1.36 of the cloud controller manager and of Cinder CSI request, read from their sources: "METHOD path".
 # ** stands for any beginning, as clouds put their services below other paths; * for one part of a path.
@@ -91,7 +91,7 @@ def problems(conn: Connection, cluster: str, roles: Mapping[str, Any]) -> list[s
 
 @contextlib.contextmanager
 def _trial(conn: Connection, cluster: str, roles: Mapping[str, Any]) -> Iterator[keystoneauth1.session.Session]:
-    user, name = conn.current_user_id, ownership.trial(cluster)
+    user, name = conn.current_user_id, names.trial(cluster)
     for left in [one for one in conn.identity.application_credentials(user) if one.name == name]:
         conn.identity.delete_application_credential(user, left)
     made = conn.identity.create_application_credential(

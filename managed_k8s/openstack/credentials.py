@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from openstack.connection import Connection
 
-from managed_k8s.openstack import access_rules, ownership
+from managed_k8s import names
+from managed_k8s.openstack import access_rules
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.openstack.ssh import SSH_KEY
 from managed_k8s.state.store import Store
@@ -29,7 +30,7 @@ def ensure_ssh_key(conn: Connection, store: Store) -> str:
         if private is None:
             private = _new_key()
             store.write_text(SSH_KEY, private)
-        public, name = _public(private), ownership.secret(store.cluster)
+        public, name = _public(private), names.secret(store.cluster)
         found = conn.compute.find_keypair(name)
         if found is None:
             conn.compute.create_keypair(name=name, public_key=public)
@@ -66,7 +67,7 @@ def ensure_application_credential(conn: Connection, store: Store, openstack: Map
 
 
 def _application_credential(conn: Connection, store: Store, openstack: Mapping[str, Any]) -> dict[str, Any]:
-    name = ownership.secret(store.cluster)
+    name = names.secret(store.cluster)
     kept = store.read(FILE)
     user = conn.current_user_id
     rules = access_rules.of(conn) if openstack["access_rules"] else None

@@ -17,7 +17,7 @@ import filelock
 from openstack.connection import Connection
 
 from managed_k8s import names
-from managed_k8s.openstack import ownership, security_groups, teardown
+from managed_k8s.openstack import security_groups, teardown
 from managed_k8s.openstack.connection import CloudError, explained, persistently
 from managed_k8s.state.store import Store
 
@@ -141,7 +141,7 @@ class Infrastructure:
     def _virtual_ip(self, network: Any, subnet: Any) -> Any:
         address = self.openstack["virtual_ip"]
         port = self._one(
-            self.conn.network.ports, self.conn.network.create_port, "port", ownership.api_port(self.cluster),
+            self.conn.network.ports, self.conn.network.create_port, "port", names.api_port(self.cluster),
             network_id=network.id, fixed_ips=[{"subnet_id": subnet.id, "ip_address": address}],
             # Never bound to a server: only its address matters, so nothing may pass through the port itself.
             security_groups=[],
@@ -172,7 +172,7 @@ class Infrastructure:
     def _one(self, find: Any, create: Any, kind: str, name: str, **values: Any) -> Any:
         """Return the cluster's object of this name, made if it is missing; None when it only would be made."""
         found = sorted(find(name=name), key=lambda item: str(item.id))
-        own = [item for item in found if ownership.is_of(item, self.cluster)]
+        own = [item for item in found if names.is_of(item, self.cluster)]
         if len(own) < len(found):
             raise CloudError(
                 f"{kind} {name} is there already and is not this cluster's, for its description is not {self.tag}: "
@@ -196,7 +196,7 @@ class Infrastructure:
         groups = {
             role: self._one(
                 self.conn.network.security_groups, self.conn.network.create_security_group,
-                "security group", ownership.group(self.cluster, role),
+                "security group", names.group(self.cluster, role),
             )
             for role in names.ROLES
         }  # fmt: skip
@@ -232,7 +232,7 @@ class Infrastructure:
     def _server_groups(self) -> None:
         present = {group.name: group for group in self.conn.compute.server_groups()}
         for role in names.ROLES:
-            name = ownership.group(self.cluster, role)
+            name = names.group(self.cluster, role)
             policy = POLICIES["soft" if role == names.WORKER else self.openstack["anti_affinity"]]
             if name in present and _policy(present[name]) != policy:
                 self._replace_server_group(present.pop(name), policy)
@@ -353,7 +353,7 @@ def destroy_plan(conn: Connection, cluster: str) -> list[str]:
 
 def public_address(conn: Connection, cluster: str) -> str | None:
     """Return the floating IP of the virtual IP."""
-    for port in conn.network.ports(name=ownership.api_port(cluster)):
+    for port in conn.network.ports(name=names.api_port(cluster)):
         for address in conn.network.ips(port_id=port.id):
             return str(address.floating_ip_address)
     return None

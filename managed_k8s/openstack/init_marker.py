@@ -6,7 +6,7 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from managed_k8s.openstack import ownership
+from managed_k8s import names
 from managed_k8s.openstack.connection import CloudError
 
 TAG = "managed-k8s-initialised"
@@ -21,11 +21,11 @@ def put(conn: Connection, cluster: str) -> None:
     """Note that `kubeadm init` begins. Raises CloudError when the cluster has no port for its virtual IP."""
     ports = _ports(conn, cluster)
     if not ports:
-        raise CloudError(f"port {ownership.api_port(cluster)} is missing; run: salt-run managed_k8s.infra {cluster}")
+        raise CloudError(f"port {names.api_port(cluster)} is missing; run: salt-run managed_k8s.infra {cluster}")
     for port in ports:
         conn.network.add_tag(port, TAG)
 
 
 def _ports(conn: Connection, cluster: str) -> list[Any]:
-    found = conn.network.ports(name=ownership.api_port(cluster))
-    return [port for port in found if ownership.is_of(port, cluster)]
+    found = conn.network.ports(name=names.api_port(cluster))
+    return [port for port in found if names.is_of(port, cluster)]

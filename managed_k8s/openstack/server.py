@@ -12,7 +12,6 @@ import openstack.exceptions
 from openstack.connection import Connection
 
 from managed_k8s import names
-from managed_k8s.openstack import ownership
 from managed_k8s.openstack.connection import CloudError
 
 Say = Callable[[str], None]
@@ -83,7 +82,7 @@ def complete(conn: Connection, server: Any) -> Any:
 
 def _check_kept(server: Any, profile: Mapping[str, Any]) -> None:
     """Raise CloudError when a server of the name is not one that this profile made."""
-    owner = (server.metadata or {}).get(ownership.CLUSTER)
+    owner = (server.metadata or {}).get(names.CLUSTER)
     if owner != profile.get("cluster"):
         raise CloudError(
             f"a server {server.name} ({server.id}) is there already and belongs to {owner or 'no cluster'}: "
@@ -188,9 +187,9 @@ def _metadata(name: str, profile: Mapping[str, Any]) -> dict[str, str]:
     metadata = {**profile.get("metadata", {}), PENDING: NEW}
     node = names.parse(name)
     if "cluster" in profile:
-        metadata[ownership.CLUSTER] = profile["cluster"]
+        metadata[names.CLUSTER] = profile["cluster"]
     if node and profile.get("cluster") == node.cluster:
-        metadata[ownership.ROLE] = node.role
+        metadata[names.ROLE] = node.role
     return metadata
 
 
@@ -240,7 +239,7 @@ def _own_ports(conn: Connection, name: str) -> list[Any]:
 
 def _is_own(item: Any, name: str) -> bool:
     node = names.parse(name)
-    return item.description == f"salt-cloud:{name}" or bool(node and ownership.is_of(item, node.cluster))
+    return item.description == f"salt-cloud:{name}" or bool(node and names.is_of(item, node.cluster))
 
 
 def remove(conn: Connection, server: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s import names
-from managed_k8s.openstack import ownership
 from managed_k8s.openstack.server import is_pending
 
 
@@ -19,7 +18,7 @@ def listing(conn: Connection, cluster: str) -> dict[str, dict[str, Any]]:
     found = {}
     for server in conn.compute.servers(details=True):
         node = names.parse(server.name)
-        if node and node.cluster == cluster and (server.metadata or {}).get(ownership.CLUSTER) == cluster:
+        if node and node.cluster == cluster and (server.metadata or {}).get(names.CLUSTER) == cluster:
             found[server.name] = {
                 "id": server.id,
                 "role": node.role,

@@ -12,7 +12,6 @@ import openstack.exceptions
 from openstack.connection import Connection
 
 from managed_k8s import names
-from managed_k8s.openstack import ownership
 from managed_k8s.openstack.connection import CloudError
 
 Say = Callable[[str], None]
@@ -39,7 +38,7 @@ def kinds(conn: Connection, cluster: str) -> list[Kind]:
     compute, network, storage, identity = conn.compute, conn.network, conn.block_storage, conn.identity
 
     def tagged(find: Callable[[], Iterable[Any]]) -> Callable[[], list[Any]]:
-        return lambda: [item for item in find() if ownership.is_of(item, cluster)]
+        return lambda: [item for item in find() if names.is_of(item, cluster)]
 
     def marked(find: Callable[[], Iterable[Any]], key: str) -> Callable[[], list[Any]]:
         return lambda: [item for item in find() if (item.metadata or {}).get(key) == cluster]
@@ -47,13 +46,13 @@ def kinds(conn: Connection, cluster: str) -> list[Kind]:
     def named(find: Callable[[], Iterable[Any]], *names: str) -> Callable[[], list[Any]]:
         return lambda: [item for item in find() if item.name in names]
 
-    groups = [ownership.group(cluster, role) for role in names.ROLES]
-    secret, user = ownership.secret(cluster), conn.current_user_id
+    groups = [names.group(cluster, role) for role in names.ROLES]
+    secret, user = names.secret(cluster), conn.current_user_id
     return [
-        Kind("server", marked(compute.servers, ownership.CLUSTER), compute.delete_server),
-        Kind("backup", marked(storage.backups, ownership.CSI_CLUSTER), storage.delete_backup),
-        Kind("snapshot", marked(storage.snapshots, ownership.CSI_CLUSTER), storage.delete_snapshot),
-        Kind("volume", marked(storage.volumes, ownership.CSI_CLUSTER), storage.delete_volume),
+        Kind("server", marked(compute.servers, names.CLUSTER), compute.delete_server),
+        Kind("backup", marked(storage.backups, names.CSI_CLUSTER), storage.delete_backup),
+        Kind("snapshot", marked(storage.snapshots, names.CSI_CLUSTER), storage.delete_snapshot),
+        Kind("volume", marked(storage.volumes, names.CSI_CLUSTER), storage.delete_volume),
         Kind("floating IP", tagged(network.ips), network.delete_ip),
         Kind("port", tagged(network.ports), network.delete_port),
         Kind("router", tagged(network.routers), lambda router: _delete_router(conn, router)),
@@ -63,7 +62,7 @@ def kinds(conn: Connection, cluster: str) -> list[Kind]:
         Kind("key pair", named(compute.keypairs, secret), compute.delete_keypair),
         Kind(
             "application credential",
-            named(lambda: identity.application_credentials(user), secret, ownership.trial(cluster)),
+            named(lambda: identity.application_credentials(user), secret, names.trial(cluster)),
             lambda credential: identity.delete_application_credential(user, credential),
         ),
     ]

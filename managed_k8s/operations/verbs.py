@@ -20,7 +20,7 @@ from managed_k8s.cluster import Cluster
 from managed_k8s.cluster import reconcile as run_reconciler
 from managed_k8s.config import cluster_map, load
 from managed_k8s.config.settings import InvalidError
-from managed_k8s.kube import access
+from managed_k8s.kube import access, node_annotations
 from managed_k8s.minions.jobs import JobError, SaltJobs
 from managed_k8s.model.steps import Step
 from managed_k8s.openstack import ssh_config
@@ -194,11 +194,10 @@ def replace(opts: Mapping[str, Any], node: str, reason: str) -> dict[str, Any]:
 def drain(opts: Mapping[str, Any], node: str, say: Any) -> dict[str, Any]:
     """Cordon a node and have its pods leave. Raises VerbError when some did not in time: they may not, or cannot."""
     from managed_k8s.kube import drain as draining
-    from managed_k8s.observe import membership
 
     found = _node(opts, node)
     api = _api(found, node)
-    ours = draining.cordon(api, node, membership.OPERATOR)
+    ours = draining.cordon(api, node, node_annotations.OPERATOR)
     try:
         draining.evict(api, node, found.settings["maintenance"]["drain_seconds"], say, force=False)
     except draining.DrainError as error:
@@ -210,20 +209,19 @@ def uncordon(opts: Mapping[str, Any], node: str) -> dict[str, Any]:
     """Undo drain(). Raises VerbError when somebody else cordoned the node."""
     from managed_k8s.kube import drain as draining
     from managed_k8s.kube import nodes as kube_nodes
-    from managed_k8s.observe import membership
 
     found = _node(opts, node)
     api = _api(found, node)
     state = kube_nodes.nodes(api)[node]
     if not state["unschedulable"]:
         return {"node": node, "changed": False}
-    if state["cordoned_by"] == membership.REMOVAL:
+    if state["cordoned_by"] == node_annotations.REMOVAL:
         raise VerbError(f"{node} is being removed; put it back into cluster.map to keep it")
-    if state["cordoned_by"] == membership.MAINTENANCE:
+    if state["cordoned_by"] == node_annotations.MAINTENANCE:
         raise VerbError(f"{node} is being upgraded or rebooted, and takes pods again by itself after that")
-    if state["cordoned_by"] != membership.OPERATOR:
+    if state["cordoned_by"] != node_annotations.OPERATOR:
         raise VerbError(f"{node} was not cordoned by managed_k8s.drain; if you know why: kubectl uncordon {node}")
-    return {"node": node, "changed": draining.uncordon(api, node, membership.OPERATOR)}
+    return {"node": node, "changed": draining.uncordon(api, node, node_annotations.OPERATOR)}
 
 
 def _api(found: Cluster, node: str) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from managed_k8s.backup import schedule
 from managed_k8s.cluster import Cluster
+from managed_k8s.config import cron
 from managed_k8s.operations import scheduled
 from managed_k8s.volumes import service
 
@@ -23,7 +23,7 @@ def _work(found: Cluster) -> None:
     volumes, now = found.volumes, time.time()
     if volumes.is_due(now):
         # After one that failed in part, only the rest.
-        volumes.take("schedule", since=schedule.previous(volumes.settings["schedule"], now))
+        volumes.take("schedule", since=cron.previous(volumes.settings["schedule"], now))
 
 
 if __name__ == "__main__":

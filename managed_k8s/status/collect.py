@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from managed_k8s.backup import schedule, service
+from managed_k8s.backup import service
 from managed_k8s.cluster import Cluster
+from managed_k8s.config import cron
 from managed_k8s.kube import access
 from managed_k8s.model.cluster import Snapshot
 from managed_k8s.model.membership import Member
@@ -79,8 +80,8 @@ def _backup(found: Cluster, now: float) -> Backup:
         newest=newest.name if newest else None,
         time=newest.time if newest else None,
         problems=(*backups.state()["problems"], *found.volumes.state()["problems"]),
-        following=schedule.following(settings["schedule"], now) if enabled else None,
-        drill=schedule.following(settings["drill_schedule"], now) if enabled and backups.attempts(service.BACKUPS).done
+        following=cron.following(settings["schedule"], now) if enabled else None,
+        drill=cron.following(settings["drill_schedule"], now) if enabled and backups.attempts(service.BACKUPS).done
         else None,
     )  # fmt: skip
 

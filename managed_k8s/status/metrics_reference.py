@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the catalogue: `python -m managed_k8s.insight.metrics_reference`."""
+"""Writes docs/metrics.md from the catalogue; `make docs` runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ All are gauges; truth is 1. Every metric has the label `cluster`. What is not kn
 `managed_k8s_known` is 0 for who did not say: `cloud`, `minions`, `kubernetes`, `etcd`, `volumes`, or `plan` when the
 reconciler cannot say what is to be done.
 
-This page is made by `python -m managed_k8s.insight.metrics_reference`.
+This page is made by `make docs`.
 
 | metric | labels | |
 |---|---|---|

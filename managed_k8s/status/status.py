@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from managed_k8s import names
+from managed_k8s.kube import node_annotations
 from managed_k8s.model.cluster import Desired, Facts, Observed, Snapshot
 from managed_k8s.model.steps import Step
 from managed_k8s.observe import membership
@@ -164,9 +165,9 @@ def _notes(world: World, found: Data, seen: Mapping[str, Any], stray: bool) -> I
         yield "in etcd" if found["member"] == "healthy" else f"in etcd, {found['member']}"
     if found["cordoned"]:
         who = {
-            membership.OPERATOR: "by managed_k8s.drain",
-            membership.REMOVAL: "for its removal",
-            membership.MAINTENANCE: "for its upgrade or reboot",
+            node_annotations.OPERATOR: "by managed_k8s.drain",
+            node_annotations.REMOVAL: "for its removal",
+            node_annotations.MAINTENANCE: "for its upgrade or reboot",
         }
         yield f"cordoned {who.get(seen.get('cordoned_by', ''), 'by somebody else')}"
 

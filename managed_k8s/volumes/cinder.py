@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from managed_k8s.openstack import ownership
+from managed_k8s import names
 from managed_k8s.volumes import record
 from managed_k8s.volumes.claims import Claim
 from managed_k8s.volumes.objects import SNAPSHOT_PREFIX
@@ -52,7 +52,7 @@ class Cinder:
         return self._ask(lambda storage: self._ours(storage.backups()))
 
     def _ours(self, items: Iterable[Any]) -> list[Any]:
-        return [item for item in items if (item.metadata or {}).get(ownership.CSI_CLUSTER) == self.cluster]
+        return [item for item in items if (item.metadata or {}).get(names.CSI_CLUSTER) == self.cluster]
 
     def room(self) -> tuple[int, int] | None:
         """Return how many more backups the project may have, and its quota; None when nothing is known to stop it."""
@@ -114,7 +114,7 @@ class Cinder:
             "volume_type": volume_type,
             "availability_zone": zone,
             "metadata": {
-                ownership.CSI_CLUSTER: self.cluster,
+                names.CSI_CLUSTER: self.cluster,
                 **_whose(restoration.target),
                 "csi.storage.k8s.io/pv/name": name,
                 RESTORE: f"pending:{restoration.record.id}",

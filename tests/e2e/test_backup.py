@@ -195,7 +195,7 @@ def quiet(demo):
         return (
             not queue.is_held(demo.store, service.LOCK)
             and not schedule.is_due(cron, attempts, now)
-            and schedule.following(cron, now) - now > 180
+            and cron.following(cron, now) - now > 180
         )
 
     eventually(is_quiet, 600, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kubernetes.client import AppsV1Api, CoreV1Api, CustomObjectsApi
 
-from managed_k8s.openstack import ownership
+from managed_k8s import names
 from managed_k8s.salt_master import cli
 from tests.e2e.checkout import difference, objects
 from tests.e2e.project import PREFIX, eventually
@@ -68,7 +68,7 @@ def strangers(project, cloud):
 def test_nothing_of_the_cluster_is_left_and_nothing_of_others_is_gone(demo, in_use, strangers, cloud):
     before = objects(cloud)
     mine = [(kind, item) for kind in ("volume", "snapshot") for item in getattr(cloud.block_storage, f"{kind}s")()]
-    volumes = [f"{kind} {item.name}" for kind, item in mine if item.metadata.get(ownership.CSI_CLUSTER) == in_use.name]
+    volumes = [f"{kind} {item.name}" for kind, item in mine if item.metadata.get(names.CSI_CLUSTER) == in_use.name]
     assert len(volumes) == 2
     servers = [f"server {name}" for name in in_use.servers]
 

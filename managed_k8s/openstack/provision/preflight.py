@@ -13,7 +13,7 @@ from openstack.connection import Connection
 from managed_k8s import names, paths
 from managed_k8s.config import load, profiles
 from managed_k8s.config.settings import InvalidError, Settings
-from managed_k8s.openstack import access_rules, credentials, infrastructure, ownership, quota
+from managed_k8s.openstack import access_rules, credentials, infrastructure, quota
 from managed_k8s.openstack.connection import CloudError, explained, persistently
 
 
@@ -127,5 +127,5 @@ def _rights(conn: Connection, found: Mapping[str, Settings]) -> list[str]:
     if not wanting:
         return []
     present = {one.name for one in conn.identity.application_credentials(conn.current_user_id)}
-    new = [cluster for cluster in wanting if ownership.secret(cluster) not in present]
+    new = [cluster for cluster in wanting if names.secret(cluster) not in present]
     return access_rules.problems(conn, new[0], credentials.roles(conn)) if new else []

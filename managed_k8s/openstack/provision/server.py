@@ -15,10 +15,10 @@ import psutil
 import salt.utils.cloud
 from openstack.connection import Connection
 
-from managed_k8s import paths
+from managed_k8s import names, paths
 from managed_k8s.config import load, profiles
 from managed_k8s.config.settings import InvalidError
-from managed_k8s.openstack import credentials, infrastructure, ownership, project_binding, server, servers, ssh
+from managed_k8s.openstack import credentials, infrastructure, project_binding, server, servers, ssh
 from managed_k8s.openstack.connection import CloudError, explained, persistently
 from managed_k8s.openstack.provision import preflight
 from managed_k8s.state import locks
@@ -178,6 +178,6 @@ def _gateways(conn: Connection, prefix: str, cluster: str | None) -> list[tuple[
     found = [
         (server, servers.addresses(server)["floating_ip"])
         for server in candidates
-        if server.status == "ACTIVE" and (server.metadata or {}).get(ownership.CLUSTER) == cluster
+        if server.status == "ACTIVE" and (server.metadata or {}).get(names.CLUSTER) == cluster
     ]
     return [(server, address) for server, address in found if address]

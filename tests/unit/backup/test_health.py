@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from managed_k8s.backup.health import problems
-from managed_k8s.backup.schedule import Attempts, previous
+from managed_k8s.backup.schedule import Attempts
+from managed_k8s.config.cron import previous
 from tests.support.backups import record
 
 SETTINGS: dict[str, Any] = {"schedule": "*/15 * * * *", "max_age_minutes": 60, "drill_schedule": "30 2 * * *"}

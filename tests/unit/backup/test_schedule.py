@@ -3,7 +3,8 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from managed_k8s.backup.schedule import Attempts, is_due, is_valid, previous
+from managed_k8s.backup.schedule import Attempts, is_due
+from managed_k8s.config.cron import is_valid, previous
 
 QUARTERS = "*/15 * * * *"
 TIMES = st.floats(1.7e9, 2e9)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s.kube import drain
-from managed_k8s.observe import membership
+from managed_k8s.kube import drain, node_annotations
 
 
 class Api:
@@ -128,23 +127,23 @@ def test_what_the_api_refuses_otherwise_is_said(api):
 
 def test_who_cordoned_is_remembered(api):
     made = api()
-    assert drain.cordon(made, "demo-worker-1", membership.OPERATOR)
+    assert drain.cordon(made, "demo-worker-1", node_annotations.OPERATOR)
     assert made.node["unschedulable"] is True
     # A removal that is called off leaves the operator's cordon.
-    assert not drain.cordon(made, "demo-worker-1", membership.REMOVAL)
+    assert not drain.cordon(made, "demo-worker-1", node_annotations.REMOVAL)
     drain.mark_drained(made, "demo-worker-1")
-    assert not drain.uncordon(made, "demo-worker-1", membership.REMOVAL)
+    assert not drain.uncordon(made, "demo-worker-1", node_annotations.REMOVAL)
     assert made.node["unschedulable"] is True
-    assert made.node["annotations"] == {membership.CORDONED: membership.OPERATOR}
-    assert drain.uncordon(made, "demo-worker-1", membership.OPERATOR)
+    assert made.node["annotations"] == {node_annotations.CORDONED: node_annotations.OPERATOR}
+    assert drain.uncordon(made, "demo-worker-1", node_annotations.OPERATOR)
     assert (made.node["unschedulable"], made.node["annotations"]) == (None, {})
 
 
 def test_somebody_elses_cordon_stays(api):
     made = api()
     made.node["unschedulable"] = True
-    assert not drain.cordon(made, "demo-worker-1", membership.REMOVAL)
-    assert not drain.uncordon(made, "demo-worker-1", membership.REMOVAL)
+    assert not drain.cordon(made, "demo-worker-1", node_annotations.REMOVAL)
+    assert not drain.uncordon(made, "demo-worker-1", node_annotations.REMOVAL)
     assert made.node["unschedulable"] is True
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from managed_k8s.kube import versions
+from managed_k8s.kube import node_annotations, versions
 from managed_k8s.model.cluster import Ends
 from managed_k8s.model.rollout import Rollout, Versions
 from managed_k8s.model.steps import KUBELET, MAINTAIN, UPGRADE
-from managed_k8s.observe import membership, rollout
+from managed_k8s.observe import rollout
 from managed_k8s.state import certificates
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
@@ -45,7 +45,7 @@ def test_what_is_under_way(store):
     record.begin("demo-master-1", UPGRADE)
     record.begin("demo-worker-9", KUBELET)
     record.ask_maintenance({"demo-worker-1": "boot"}, packages=True)
-    cordoned = {**NODES, "demo-worker-1": {"cordoned_by": membership.MAINTENANCE}}
+    cordoned = {**NODES, "demo-worker-1": {"cordoned_by": node_annotations.MAINTENANCE}}
     found = compose(store, nodes=cordoned)
     assert found.target == NEW
     assert found.begun == {"demo-master-1": UPGRADE}, "of worker 9 there is nothing left"

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from managed_k8s import names
-from managed_k8s.openstack import infrastructure, ownership, security_groups, teardown
+from managed_k8s.openstack import infrastructure, security_groups, teardown
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.state.store import Store
 from tests.support.fake_cloud import Cloud
@@ -156,26 +156,26 @@ def populate(cloud):
     tag = names.tag("demo")
     tables = cloud.tables
     network = cloud.network.find_network("demo")
-    tables["servers"].create(name="demo-master-1", metadata={ownership.CLUSTER: "demo"})
+    tables["servers"].create(name="demo-master-1", metadata={names.CLUSTER: "demo"})
     tables["ports"].create(name="demo-master-1", network_id=network.id, description=tag)
     tables["ips"].create(floating_ip_address="203.0.113.200", description=tag)
     tables["keypairs"].create(name="managed-k8s-demo")
     tables["application_credentials"].create(name="managed-k8s-demo")
     for kind in ("volumes", "snapshots", "backups"):
-        tables[kind].create(name=f"pvc-{kind}", metadata={ownership.CSI_CLUSTER: "demo"}, status="available")
+        tables[kind].create(name=f"pvc-{kind}", metadata={names.CSI_CLUSTER: "demo"}, status="available")
 
 
 def populate_others(cloud):
     tables = cloud.tables
     infrastructure.ensure(cloud, "demo2", SETTINGS)
     tables["servers"].create(name="demo-master-9", metadata={})
-    tables["servers"].create(name="demo2-master-1", metadata={ownership.CLUSTER: "demo2"})
+    tables["servers"].create(name="demo2-master-1", metadata={names.CLUSTER: "demo2"})
     tables["ports"].create(name="demo-master-1", network_id="elsewhere", description="mine")
     tables["ips"].create(floating_ip_address="203.0.113.201", description="")
     tables["keypairs"].create(name="demo")
     for kind in ("volumes", "snapshots", "backups"):
         tables[kind].create(name="data", metadata={}, status="available")
-        tables[kind].create(name="pvc-2", metadata={ownership.CSI_CLUSTER: "demo2"}, status="available")
+        tables[kind].create(name="pvc-2", metadata={names.CSI_CLUSTER: "demo2"}, status="available")
 
 
 def test_destroy_leaves_nothing_of_the_cluster_and_everything_else(cloud):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from managed_k8s.kube import node_annotations
 from managed_k8s.model import cluster as model
 from managed_k8s.model.cluster import Facts, Marker
 from managed_k8s.model.membership import Fleet, Member
@@ -448,7 +449,7 @@ class World:
     def _drain(self, name):
         each = self.nodes[name]
         if each["ready"]:
-            each["cordoned_by"] = each["cordoned_by"] or membership.REMOVAL
+            each["cordoned_by"] = each["cordoned_by"] or node_annotations.REMOVAL
         elif name in self.intent.doomed and name in self.servers:
             self.servers[name]["status"] = "SHUTOFF"
             self.minions.pop(name, None)

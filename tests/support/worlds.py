@@ -7,7 +7,7 @@ from managed_k8s.model.cluster import Facts, Observed, Snapshot
 from managed_k8s.model.membership import Member
 from managed_k8s.names import GATEWAY, MASTER
 from managed_k8s.status.facts import CLOUD, ETCD, KUBERNETES, PLAN, Backup, Certificate, Volume, World
-from tests.unit.plan.test_plan import DEMO, change, desired, healthy
+from tests.support.clusters import DEMO, change, desired, healthy
 
 NOW = 1795540000.0
 DAY = 86400

@@ -14,7 +14,8 @@ from managed_k8s.operations.verbs import VerbError
 from managed_k8s.plan import upgrade_preflight
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
-from tests.unit.plan.test_rollout import DEMO, NEW, OLD, change, rolling, running
+from tests.support.clusters import change
+from tests.support.rollouts import DEMO, NEW, OLD, rolling, running
 
 BACKUP = Backup("etcd-1", 0.0, "demo-master-2", "upgrade", OLD, "3.6.8", "c", 1, 1, 1, 1, 1, "s", "c")
 SETTINGS = {"kubernetes": {"version": OLD}, "artifacts": {"sha256": None}}

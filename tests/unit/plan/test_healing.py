@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from managed_k8s import names, plan
-from managed_k8s.config import settings as cluster_settings
 from managed_k8s.execute import healing
 from managed_k8s.model import cluster as model
 from managed_k8s.model.cluster import Facts, Snapshot
@@ -23,10 +22,10 @@ from managed_k8s.state import healing as healing_state
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
+from tests.support.clusters import DEMO, change, desired, healthy
 from tests.support.fakes import Calls
-from tests.unit.plan.test_plan import DEMO, change, desired, healthy
+from tests.support.settings import HEALING
 
-HEALING: dict[str, Any] = cluster_settings._with_defaults({}, cluster_settings.schema()["properties"]["healing"])
 NAMES = {role: [node.id for node in DEMO.nodes if node.role == role] for role in ROLES}
 DESTRUCTIVE = (REBOOT, REPLACE)
 LADDER = (RESTART, START, REBOOT, REPLACE)

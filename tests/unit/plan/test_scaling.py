@@ -13,8 +13,8 @@ from managed_k8s.names import GATEWAY, MASTER, WORKER, is_master, parse
 from managed_k8s.observe import membership
 from managed_k8s.plan import plan, scaling, waiting
 from managed_k8s.state.change_requests import ASKED, BEGUN, COMPLETE, LEFT_MAP
+from tests.support.clusters import DEMO, FRESH, change, desired, healthy, ids, of_kind
 from tests.support.plans import assert_in_order
-from tests.unit.plan.test_plan import DEMO, FRESH, change, desired, healthy, ids, of_kind
 
 TURNOVER = (DRAIN, LEAVE, REMOVE, CREATE, UNCORDON)
 MEMBERS = tuple(Member(str(n), f"demo-master-{n}") for n in (1, 2, 3))

@@ -17,9 +17,9 @@ from managed_k8s.plan import plan, waiting
 from managed_k8s.status import status, terminal
 from managed_k8s.status.facts import ETCD, MINIONS, PLAN, Certificate
 from tests.support import worlds as worlds
+from tests.support.clusters import DEMO, change, healthy
+from tests.support.clusters import worlds as observations
 from tests.support.worlds import DAY, NOW
-from tests.unit.plan.test_plan import DEMO, change, healthy
-from tests.unit.plan.test_plan import worlds as observations
 
 
 def seen(world, height=50, width=160):

@@ -14,8 +14,8 @@ from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.model.rollout import minor, number
 from managed_k8s.state import queue, versions
 from managed_k8s.state.history import History
-from tests.e2e.asking import GAP, Asking, is_ready
-from tests.e2e.project import eventually
+from tests.support.asking import GAP, Asking, is_ready
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(9000)
 

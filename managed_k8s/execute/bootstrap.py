@@ -1,4 +1,4 @@
-"""Running the steps from servers to a cluster. Each can be run again: what was done already is found done."""
+"""Running the steps from servers to a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the steps of a rollout. Each can be run again: what was done already is found done."""
+"""Running the steps of a rollout."""
 
 from __future__ import annotations
 

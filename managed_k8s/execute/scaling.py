@@ -1,4 +1,4 @@
-"""Running the steps that make and remove servers. Each can be run again: what was done already is found done."""
+"""Running the steps that make and remove servers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Steps, and the one table of their kinds.
 
 A new kind needs an entry in KINDS, a function in managed_k8s/plan/ that plans it, and one in managed_k8s/execute/ that
-runs it. docs/steps.md and the table of steps in docs/events.md are made from KINDS: `python -m
-managed_k8s.model.steps_reference`.
+runs it. docs/steps.md and the table of steps in docs/events.md are made from KINDS by `make docs`.
 """
 
 from __future__ import annotations

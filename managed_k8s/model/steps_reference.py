@@ -1,4 +1,4 @@
-"""Writes docs/steps.md and the steps' part of docs/events.md: `python -m managed_k8s.model.steps_reference`."""
+"""Writes docs/steps.md and the table of steps in docs/events.md: `make docs`, or this module by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from managed_k8s.model.steps import KINDS, NEVER, StepKind
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 STEPS, EVENTS = _DOCS / "steps.md", _DOCS / "events.md"
 # What is between these lines of the page of events is made here.
-_BEGIN, _END = "<!-- made by managed_k8s.model.steps_reference -->\n\n", "<!-- end -->\n"
+_BEGIN, _END = "<!-- begin of what make docs writes -->\n\n", "<!-- end of it -->\n"
 _HEAD = """# Steps
 
 What the reconciler does, it does in steps. `salt-run managed_k8s.plan` lists those that are to be
@@ -22,8 +22,7 @@ runs. In the whole cluster one change of the control plane runs at a time. A ste
 tried again after 10 seconds, then after twice that, up to every 10 minutes, and others go on. One
 that takes a fifth longer than its limit is given up, and its reconciler ends with it.
 
-This page is made from `managed_k8s/model/steps.py` by
-`python -m managed_k8s.model.steps_reference`.
+This page is made from `managed_k8s/model/steps.py` by `make docs`.
 
 | step | of | it is done when | event | limit | changes the control plane | starts beside |
 | -- | -- | -- | -- | -- | -- | -- |

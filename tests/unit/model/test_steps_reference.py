@@ -5,7 +5,7 @@ import pytest
 from managed_k8s.model import steps_reference
 from managed_k8s.model.steps import KINDS
 
-HOW = "run: python -m managed_k8s.model.steps_reference"
+HOW = "run: make docs"
 
 
 def test_the_pages_are_what_the_table_says():

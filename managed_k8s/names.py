@@ -41,16 +41,20 @@ def parse(minion_id: str) -> Node | None:
     return match and Node(match["cluster"], match["role"], int(match["number"]))
 
 
+def role(minion_id: str) -> str:
+    """Return the role that a minion id names; empty when it names none."""
+    node = parse(minion_id)
+    return node.role if node else ""
+
+
 def is_master(minion_id: str) -> bool:
     """Tell whether a minion id names a master."""
-    node = parse(minion_id)
-    return node is not None and node.role == MASTER
+    return role(minion_id) == MASTER
 
 
 def is_gateway(minion_id: str) -> bool:
     """Tell whether a minion id names a gateway."""
-    node = parse(minion_id)
-    return node is not None and node.role == GATEWAY
+    return role(minion_id) == GATEWAY
 
 
 def is_cluster(name: str) -> bool:

@@ -19,6 +19,7 @@ from managed_k8s.state import immutable_settings, versions
 from managed_k8s.state.store import Store
 
 _TOKEN_SECONDS = 1800
+_NO_HELPER = "no master that has joined is connected; a new one needs its certificates"
 _KUBEADM = "managed_k8s_node.*"
 
 
@@ -120,19 +121,12 @@ class Bootstrap:
 
     def _join(self, node: str, snapshot: Snapshot) -> None:
         await_idle(self.jobs, node, _KUBEADM)
-        helper = self._helper(snapshot) if names.is_master(node) else None
+        # One that hands its certificates to another master.
+        helper = connected_master(snapshot, _NO_HELPER) if names.is_master(node) else None
         with self._join_secrets([node, *([helper] if helper else [])], with_key=helper is not None):
             if helper:
                 self.jobs.run(helper, "managed_k8s_node.upload_certificates", limit=120)
             self.jobs.run(node, "managed_k8s_node.join", limit=KINDS[JOIN].limit)
-
-    @staticmethod
-    def _helper(snapshot: Snapshot) -> str:
-        """Return a master that can hand its certificates to another."""
-        helper = connected_master(snapshot)
-        if helper is None:
-            raise StepError("no master that has joined is connected; a new one needs its certificates")
-        return helper
 
     @contextlib.contextmanager
     def _join_secrets(self, minions: list[str], with_key: bool) -> Iterator[None]:

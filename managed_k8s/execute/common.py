@@ -26,8 +26,14 @@ def await_idle(jobs: Jobs, node: str, functions: str = "managed_k8s_*") -> None:
         raise StepError(f"{running[0].get('fun')} is still running there from before; tried again when it ended")
 
 
-def connected_master(snapshot: Snapshot, but: Collection[str] = ()) -> str | None:
-    """Return a connected master that has joined, a Ready one if there is, and none of `but`."""
+def connected_master(snapshot: Snapshot, otherwise: str, but: Collection[str] = ()) -> str:
+    """Return a connected master that has joined, a Ready one if there is, and none of `but`.
+
+    Raises StepError, which says `otherwise`, when there is none.
+    """
     minions, ready = snapshot.observed.minions, snapshot.observed.ready or {}
     masters = [name for name, facts in minions.items() if facts.is_member and names.is_master(name)]
-    return max(sorted({*masters} - {*but}), key=lambda name: bool(ready.get(name)), default=None)
+    found = sorted({*masters} - {*but})
+    if not found:
+        raise StepError(otherwise)
+    return max(found, key=lambda name: bool(ready.get(name)))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
-from managed_k8s.execute.common import Action, StepError, connected_master
+from managed_k8s.execute.common import Action, connected_master
 from managed_k8s.minions.jobs import JobError, Jobs
 from managed_k8s.model.cluster import Snapshot
 from managed_k8s.model.steps import CREATE, DRAIN, KINDS, LEAVE, REMOVE, UNCORDON
@@ -16,6 +16,7 @@ from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.store import Store
 
 _JOB = 90
+_NO_HELPER = "no other master is connected to speak to etcd through"
 
 
 class Cloud(Protocol):
@@ -91,7 +92,8 @@ class Turnover:
             for member in fleet.members or ()
             if name in (member.node, member.id) and (member.lost or name in fleet.condemned)
         ]
-        helper = self._helper(name, snapshot)
+        # Another master, that stays.
+        helper = connected_master(snapshot, _NO_HELPER, but={name, *fleet.condemned})
         self.intent.commit(name)
         if name in snapshot.observed.minions and name in fleet.condemned:
             # An API server whose etcd is gone answers with errors until the gateways notice; one that ends does not.
@@ -99,14 +101,6 @@ class Turnover:
                 self.jobs.run(name, "managed_k8s_node.stop_control_plane", limit=_JOB)
         for member in going:
             self.jobs.run(helper, "managed_k8s_node.remove_etcd_member", member.id, limit=_JOB)
-
-    @staticmethod
-    def _helper(name: str, snapshot: Snapshot) -> str:
-        """Return a master that stays, to speak to etcd through."""
-        helper = connected_master(snapshot, but={name, *snapshot.observed.fleet.condemned})
-        if helper is None:
-            raise StepError("no other master is connected to speak to etcd through")
-        return helper
 
     def _remove(self, name: str, snapshot: Snapshot) -> None:
         observed = snapshot.observed

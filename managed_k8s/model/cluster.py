@@ -119,6 +119,11 @@ class Observed:
     health: Health = dataclasses.field(default_factory=Health)
     rollout: Rollout = dataclasses.field(default_factory=Rollout)
 
+    def serves(self, gateway: str) -> bool:
+        """Tell whether a gateway runs and was converged once, so that requests may go through it."""
+        facts = self.minions.get(gateway)
+        return facts is not None and facts.revision is not None and self.servers.get(gateway) == "ACTIVE"
+
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +47,11 @@ class Fleet:
     cordoned: frozenset[str] = frozenset()
     members: tuple[Member, ...] | None = None
     paused: str = ""
+
+
+def has_quorum(voters: Collection[Member], of: int | None = None) -> bool:
+    """Tell whether etcd has its quorum: most of its voters are healthy.
+
+    of: how many voters there are, when those given are not all.
+    """
+    return sum(member.healthy for member in voters) > (len(voters) if of is None else of) // 2

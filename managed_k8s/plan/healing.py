@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from managed_k8s import names
 from managed_k8s.model.cluster import Desired, Observed
 from managed_k8s.model.health import Patient
+from managed_k8s.model.membership import has_quorum
 from managed_k8s.model.steps import REBOOT, REPLACE, RESTART, START, Step
 from managed_k8s.plan import scaling
 
@@ -59,6 +60,6 @@ def _quorum_without(desired: Desired, observed: Observed, name: str) -> str:
         return "no connected master could be asked for etcd's members"
     voters = [member for member in members if member.voter]
     rest = [member for member in voters if member.node != name]
-    if len(rest) == len(voters) or sum(member.healthy for member in rest) > len(voters) // 2:
+    if len(rest) == len(voters) or has_quorum(rest, of=len(voters)):
         return ""
     return f"etcd would lose its quorum without {name}; first heal the others"

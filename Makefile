@@ -50,6 +50,7 @@ format: $(VENV)/.installed  ## Rewrite the sources in the one format
 
 docs: $(VENV)/.installed  ## Write the pages and tables that are made from code
 	$(BIN)/python -m managed_k8s.config.reference
+	$(BIN)/python -m managed_k8s.model.steps_reference
 	$(BIN)/python -m managed_k8s.status.metrics_reference
 
 lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes

@@ -6,12 +6,12 @@ import dataclasses
 import ssl
 import time
 
-from bench.probes import INTERVAL, Probing, Summary, context
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.kube import access
 from managed_k8s.operations import reconcile as reconciling
+from tests.support.probes import INTERVAL, Probing, Summary, context
 
 CUTS = 3
 MOST_SECONDS = 0.5

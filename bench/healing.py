@@ -11,10 +11,8 @@ from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.kube import nodes as kube_nodes
-from managed_k8s.model import cluster as model
+from managed_k8s.model.steps import CREATE, JOIN, KINDS
 from managed_k8s.operations import reconcile as reconciling
-from managed_k8s.plan import scaling
-from managed_k8s.reconcile.reconciler import DONE
 from managed_k8s.state import healing
 from managed_k8s.state.history import History
 
@@ -23,7 +21,7 @@ CREATIONS, MASTER_SECONDS = 1.2, 60
 # Seconds.
 _LIMIT, _POLL = 1200, 1
 _ALL = 1000
-_JOINED, _HEALED = DONE[model.JOIN], "healed"
+_JOINED, _HEALED = KINDS[JOIN].event, "healed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +73,7 @@ def _creation(setting: Setting, name: str) -> dict[str, Any]:
     """Return how long a worker takes from the beginning of its making until it is Ready, when nothing is wrong."""
     asked = time.time()
     setting.run("salt-run", "managed_k8s.replace", name)
-    begun = _await(setting, name, "begun", asked, step=f"{model.CREATE}:{name}")
+    begun = _await(setting, name, "begun", asked, step=f"{CREATE}:{name}")
     ready = _ready_after_joining(setting, name, asked)
     return _measured(setting, name, begun, ready)
 
@@ -87,7 +85,7 @@ def _power(setting: Setting, name: str) -> dict[str, Any]:
         setting.run("python", "-m", "lab", "fault", "power-loss", name)
         healed = _await(setting, name, _HEALED, begun)
         # That it listens again is not that all members are well.
-        ended = _ready(setting, name) if scaling.is_master(name) else healed
+        ended = _ready(setting, name) if names.is_master(name) else healed
     finally:
         # One that runs again stays as it is.
         setting.run("python", "-m", "lab", "fault", "undo", "power-loss", name)
@@ -142,7 +140,7 @@ def _ready(setting: Setting, name: str) -> float:
         api = setting.cluster.kube.connect()
         nodes = kube_nodes.nodes(api)
         ready = nodes.get(name, {}).get("ready")
-        if ready and scaling.is_master(name):
+        if ready and names.is_master(name):
             members = kube_nodes.etcd_members(kube_nodes.control_plane(api))
             ready = all(members.get(node) for node, state in nodes.items() if state["role"] == names.MASTER)
         return time.time() if ready else None

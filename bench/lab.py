@@ -25,7 +25,7 @@ from rich.table import Table
 
 from lab import settings
 from lab.machine import GROUP, Machine
-from tests.e2e.command_line import CHECKOUT, command, variables
+from tests.support.command_line import CHECKOUT, command, variables
 
 CGROUP = Path("/sys/fs/cgroup")
 

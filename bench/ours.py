@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.setting import BenchError, Setting
-from managed_k8s.model import cluster as model
-from managed_k8s.reconcile.reconciler import DONE
+from managed_k8s.model.steps import KINDS, SMOKE
 from managed_k8s.state.history import History
 
 _ALL = 2000
@@ -33,7 +32,7 @@ def make(setting: Setting) -> dict[str, Any]:
 def smoke_tested(entries: Iterable[Mapping[str, Any]], begun: float) -> float:
     """Return when the smoke test passed for the first time since a moment. Raises BenchError when it did not."""
     for entry in entries:
-        if entry["time"] >= begun and entry["what"] == DONE[model.SMOKE]:
+        if entry["time"] >= begun and entry["what"] == KINDS[SMOKE].event:
             return float(entry["time"])
     raise BenchError("the cluster's history does not say that its smoke test passed: was it there before?")
 

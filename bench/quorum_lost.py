@@ -9,11 +9,11 @@ import time
 from typing import Any
 
 from bench import disasters, failover
-from bench.probes import INTERVAL, ask
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.kube import access
+from tests.support.probes import INTERVAL, ask
 
 MOST_SECONDS = 45
 # Seconds: until an API without its quorum is silent, and for how long it has to be.

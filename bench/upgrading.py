@@ -9,12 +9,12 @@ from typing import Any
 from bench.failover import probing
 from bench.report import Details, Figures, Row
 from bench.setting import BenchError, Setting
-from bench.workload import Workload
 from managed_k8s.artifacts import mirror
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import check
 from managed_k8s.kube.smoke.workspace import Workspace
 from managed_k8s.operations import reconcile as reconciling
+from tests.support.workload import Workload
 
 BEFORE, AFTER = "1.36.3", "1.37.2"
 # Seconds: for the whole of it; between probes, as nodes need the machine's processors; until a write has failed.

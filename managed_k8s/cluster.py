@@ -14,8 +14,9 @@ from managed_k8s.config import load
 from managed_k8s.config.settings import Settings
 from managed_k8s.execute.executor import Executor
 from managed_k8s.minions.jobs import SaltJobs
+from managed_k8s.model.cluster import Snapshot
 from managed_k8s.observe.gateway_disks import Disks
-from managed_k8s.observe.observer import Look, Observer
+from managed_k8s.observe.observer import Observer
 from managed_k8s.reconcile.reconciler import Reconciler
 from managed_k8s.state import immutable_settings, versions
 from managed_k8s.state.history import History
@@ -142,7 +143,7 @@ class Cluster:
         )
 
     def reconciler(
-        self, history: History | None = None, is_enough: Callable[[Look], bool] = lambda look: False
+        self, history: History | None = None, is_enough: Callable[[Snapshot], bool] = lambda look: False
     ) -> Reconciler:
         """Return what brings it to what it should be; to be run while its lock is held.
 

@@ -41,6 +41,22 @@ def parse(minion_id: str) -> Node | None:
     return match and Node(match["cluster"], match["role"], int(match["number"]))
 
 
+def role(minion_id: str) -> str:
+    """Return the role that a minion id names; empty when it names none."""
+    node = parse(minion_id)
+    return node.role if node else ""
+
+
+def is_master(minion_id: str) -> bool:
+    """Tell whether a minion id names a master."""
+    return role(minion_id) == MASTER
+
+
+def is_gateway(minion_id: str) -> bool:
+    """Tell whether a minion id names a gateway."""
+    return role(minion_id) == GATEWAY
+
+
 def is_cluster(name: str) -> bool:
     """Tell whether this can be a cluster's name: at most 40 lower-case letters, digits and dashes, a letter first."""
     return re.fullmatch(_CLUSTER, name) is not None

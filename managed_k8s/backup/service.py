@@ -27,7 +27,7 @@ from managed_k8s.backup.source_member import Member, NoMemberError, choose
 from managed_k8s.config.settings import Settings
 from managed_k8s.errors import Error
 from managed_k8s.minions.jobs import Jobs
-from managed_k8s.plan.scaling import is_master
+from managed_k8s.names import is_master
 from managed_k8s.state import attempts, queue
 from managed_k8s.state.attempts import attempting
 from managed_k8s.state.history import History

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from managed_k8s.execute.common import Action
 from managed_k8s.minions.jobs import Jobs
-from managed_k8s.model.health import REBOOT, REPLACE, RESTART, START
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.steps import KINDS, REBOOT, REPLACE, RESTART, START
 from managed_k8s.state import healing
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.store import Store
-
-# Seconds that a step may take.
-LIMITS = {RESTART: 120, START: 300, REBOOT: 300, REPLACE: 30}
-# What a person does about a step that keeps failing.
-ADVICE = {
-    RESTART: "see on the server: systemctl --failed; journalctl -u kubelet",
-    START: "see why it does not start: openstack server show {node}",
-    REBOOT: "see its console: salt-cloud -a console_log {node}",
-    REPLACE: "salt-run managed_k8s.replace {node}",
-}
 
 
 class Cloud(Protocol):
@@ -39,21 +30,21 @@ class Healing:
     def __init__(self, store: Store, cloud: Cloud, jobs: Jobs) -> None:
         self.store, self.cloud, self.jobs = store, cloud, jobs
 
-    def actions(self) -> dict[str, Callable[[str, Look], None]]:
+    def actions(self) -> dict[str, Action]:
         """Return what runs a step, by its kind."""
         return {
             RESTART: self._restart,
-            START: lambda name, look: self._in_the_cloud(START, self.cloud.start, name),
-            REBOOT: lambda name, look: self._in_the_cloud(REBOOT, self.cloud.reboot, name),
+            START: lambda name, snapshot: self._in_the_cloud(START, self.cloud.start, name),
+            REBOOT: lambda name, snapshot: self._in_the_cloud(REBOOT, self.cloud.reboot, name),
             REPLACE: self._replace,
         }
 
     def _server(self, name: str) -> str:
         return str((self.store.read("inventory.json") or {})[name]["id"])
 
-    def _restart(self, name: str, look: Look) -> None:
+    def _restart(self, name: str, snapshot: Snapshot) -> None:
         healing.tried(self.store, name, self._server(name), RESTART)
-        self.jobs.run(name, "managed_k8s_node.revive", limit=LIMITS[RESTART])
+        self.jobs.run(name, "managed_k8s_node.revive", limit=KINDS[RESTART].limit)
 
     def _in_the_cloud(self, what: str, action: Callable[[str], None], name: str) -> None:
         at = healing.tried(self.store, name, self._server(name), what)
@@ -63,9 +54,9 @@ class Healing:
             healing.refused(self.store, name, at)
             raise
 
-    def _replace(self, name: str, look: Look) -> None:
+    def _replace(self, name: str, snapshot: Snapshot) -> None:
         """Have it removed and made anew; the next look plans how."""
         server = self._server(name)
         healing.tried(self.store, name, server, REPLACE)
-        why = next((patient.why for patient in look.observed.health.patients if patient.name == name), "it is ill")
+        why = next((patient.why for patient in snapshot.observed.health.patients if patient.name == name), "it is ill")
         Intent(self.store).condemn({name: server}, why)

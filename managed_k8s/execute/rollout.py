@@ -1,4 +1,4 @@
-"""Running the steps of a rollout. Each can be run again: what was done already is found done."""
+"""Running the steps of a rollout."""
 
 from __future__ import annotations
 
@@ -8,37 +8,16 @@ from typing import Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
-from managed_k8s.errors import Error
+from managed_k8s.execute.common import Action, StepError, await_idle
 from managed_k8s.minions.jobs import JobError, Jobs
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE, is_older
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.rollout import is_older
+from managed_k8s.model.steps import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 
-# Seconds that a step may take; pods have up to an hour to leave a node, by a setting.
-LIMITS = {UPGRADE: 2400, KUBELET: 6600, MAINTAIN: 9000, RENEW: 1500}
-# What a person does about a step that keeps failing.
-ADVICE = {
-    UPGRADE: "see on the server: journalctl -u kubelet; /etc/kubernetes/tmp has kubeadm's copies of what was before. "
-    "The way back: salt-run managed_k8s.rollback",
-    KUBELET: "see what is left on it: kubectl get pods -A --field-selector spec.nodeName={node}; on the server: "
-    "journalctl -u kubelet",
-    MAINTAIN: "look at the server: salt-cloud -a console_log {node}",
-    RENEW: "see on the server: kubeadm certs check-expiration; journalctl -u kubelet",
-}
-# What is announced when a step of a kind is done.
-DONE = {
-    UPGRADE: "control_plane_upgraded",
-    KUBELET: "kubelet_upgraded",
-    MAINTAIN: "maintained",
-    RENEW: "certificates_renewed",
-}
 _JOB, _RESTART, _CONVERGE, _PACKAGES, _NODE, _BOOT, _ETCD = 90, 180, 900, 1800, 300, 900, 180
 _INTERVAL = 3.0
-
-
-class RollingError(Error):
-    """A step failed; the message says why."""
 
 
 class Kube(Protocol):
@@ -66,23 +45,25 @@ class Rolling:
         self.settings, self.jobs, self.kube, self.say = settings, jobs, kube, say
         self.record = Record(store)
 
-    def actions(self) -> dict[str, Callable[[str, Look], None]]:
+    def actions(self) -> dict[str, Action]:
         """Return what runs a step, by its kind."""
         return {UPGRADE: self._upgrade, KUBELET: self._kubelet, MAINTAIN: self._maintain, RENEW: self._renew}
 
-    def _upgrade(self, name: str, look: Look) -> None:
-        rollout = look.observed.rollout
-        self._await_idle(name)
+    def _upgrade(self, name: str, snapshot: Snapshot) -> None:
+        rollout = snapshot.observed.rollout
+        await_idle(self.jobs, name)
         self.record.begin(name, UPGRADE)
         # The first of all upgrades what belongs to the cluster, too.
         first = is_older(rollout.versions.config, rollout.target)
-        self.jobs.run(name, "managed_k8s_upgrade.control_plane", rollout.target, first, limit=LIMITS[UPGRADE] - _ETCD)
+        self.jobs.run(
+            name, "managed_k8s_upgrade.control_plane", rollout.target, first, limit=KINDS[UPGRADE].limit - _ETCD
+        )
         self._await_etcd(name)
         self.record.end(name)
 
-    def _kubelet(self, name: str, look: Look) -> None:
-        rollout = look.observed.rollout
-        self._await_idle(name)
+    def _kubelet(self, name: str, snapshot: Snapshot) -> None:
+        rollout = snapshot.observed.rollout
+        await_idle(self.jobs, name)
         runs = rollout.versions.kubelets[name]
         self.record.begin(name, KUBELET)
         if is_older(runs, rollout.target):
@@ -93,21 +74,21 @@ class Rolling:
             self.jobs.run(name, "state.apply", limit=_CONVERGE, queue=True)
             self.jobs.run(name, "managed_k8s_upgrade.kubelet", runs, limit=_CONVERGE)
         self.kube.await_node(name, {"version": runs}, _NODE)
-        if _is(names.MASTER, name):
+        if names.is_master(name):
             self._await_etcd(name)
         self.kube.fill(name)
         self.record.end(name, runs)
 
-    def _maintain(self, name: str, look: Look) -> None:
+    def _maintain(self, name: str, snapshot: Snapshot) -> None:
         asked = self.record.maintenance()[name]
-        facts = look.observed.minions.get(name)
+        facts = snapshot.observed.minions.get(name)
         if facts is None:
-            raise RollingError(f"the minion of {name} does not answer")
-        self._await_idle(name)
+            raise StepError(f"the minion of {name} does not answer")
+        await_idle(self.jobs, name)
         self.record.begin(name, MAINTAIN)
         if facts.boot == asked["boot"]:
             self._reboot(name, facts.boot, asked["packages"])
-        if _is(names.GATEWAY, name):
+        if names.is_gateway(name):
             # The next gateway says good-bye only once this one can take over.
             self._until(lambda: self._serves(name), _NODE, f"{name} does not serve again")
         else:
@@ -115,7 +96,7 @@ class Rolling:
         self.record.maintained(name)
 
     def _reboot(self, name: str, boot: str | None, packages: bool) -> None:
-        if _is(names.GATEWAY, name):
+        if names.is_gateway(name):
             # It says good-bye to the other gateways, which take over at once.
             self.jobs.run(name, "service.stop", "keepalived", limit=_JOB)
         else:
@@ -127,31 +108,25 @@ class Rolling:
             self._until(
                 lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot"
             )
-        except RollingError:
+        except StepError:
             # It is ill now, and not away on purpose: it is healed like any other, and gone on with when it is well.
             self.record.end(name)
             raise
 
     def _bring_back(self, name: str, boot: str | None) -> None:
-        if _is(names.MASTER, name):
+        if names.is_master(name):
             # What a reboot that was interrupted left aside.
             self.jobs.run(name, "managed_k8s_node.start_control_plane", limit=_JOB)
         self.kube.await_node(name, {"not_boot": boot} if boot else {}, _NODE)
-        if _is(names.MASTER, name):
+        if names.is_master(name):
             self._await_etcd(name)
         self.kube.fill(name)
 
-    def _renew(self, name: str, look: Look) -> None:
-        self._await_idle(name)
-        self.jobs.run(name, "managed_k8s_upgrade.renew", limit=LIMITS[RENEW] - _JOB)
+    def _renew(self, name: str, snapshot: Snapshot) -> None:
+        await_idle(self.jobs, name)
+        self.jobs.run(name, "managed_k8s_upgrade.renew", limit=KINDS[RENEW].limit - _JOB)
 
     # What steps share
-
-    def _await_idle(self, name: str) -> None:
-        """Leave it to what a reconciler, which is gone now, left running on a server."""
-        running = self.jobs.run(name, "saltutil.is_running", "managed_k8s_*", limit=60)
-        if running:
-            raise RollingError(f"{running[0].get('fun')} is still running there from before; tried again when it ended")
 
     def _empty(self, name: str) -> None:
         limit = self.settings["maintenance"]["drain_seconds"]
@@ -179,10 +154,5 @@ class Rolling:
         end = time.monotonic() + seconds
         while not is_done():
             if time.monotonic() >= end:
-                raise RollingError(f"{problem}, after {seconds:.0f} seconds")
+                raise StepError(f"{problem}, after {seconds:.0f} seconds")
             time.sleep(_INTERVAL)
-
-
-def _is(role: str, name: str) -> bool:
-    node = names.parse(name)
-    return node is not None and node.role == role

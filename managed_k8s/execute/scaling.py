@@ -1,4 +1,4 @@
-"""Running the steps that make and remove servers. Each can be run again: what was done already is found done."""
+"""Running the steps that make and remove servers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,15 @@ from typing import Protocol
 
 from managed_k8s import names
 from managed_k8s.config.settings import Settings
-from managed_k8s.errors import Error
+from managed_k8s.execute.common import Action, connected_master
 from managed_k8s.minions.jobs import JobError, Jobs
-from managed_k8s.model.cluster import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.steps import CREATE, DRAIN, KINDS, LEAVE, REMOVE, UNCORDON
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.store import Store
 
-# Seconds that a step may take; pods have up to an hour to leave, by a setting.
-LIMITS = {DRAIN: 4200, LEAVE: 300, REMOVE: 900, CREATE: 1500, UNCORDON: 120}
-# What a person does about a step that keeps failing.
-ADVICE = {
-    DRAIN: "see what is left on it: kubectl get pods -A --field-selector spec.nodeName={node}",
-    LEAVE: "see etcd's members: salt '*-master-*' managed_k8s_node.etcd_members",
-    REMOVE: "look at the server: openstack server show {node}",
-    CREATE: "make it by hand and see: salt-cloud -m cluster.map",
-    UNCORDON: "kubectl uncordon {node}",
-}
 _JOB = 90
-
-
-class TurnoverError(Error):
-    """A step failed; the message says why."""
+_NO_HELPER = "no other master is connected to speak to etcd through"
 
 
 class Cloud(Protocol):
@@ -73,7 +60,7 @@ class Turnover:
         self.store, self.settings, self.cloud, self.jobs, self.kube, self.say = store, settings, cloud, jobs, kube, say
         self.intent = Intent(store)
 
-    def actions(self) -> dict[str, Callable[[str, Look], None]]:
+    def actions(self) -> dict[str, Action]:
         """Return what runs a step, by its kind."""
         return {
             DRAIN: self._drain,
@@ -83,59 +70,45 @@ class Turnover:
             UNCORDON: self._uncordon,
         }
 
-    def _create(self, name: str, look: Look) -> None:
-        self.cloud.make(name, LIMITS[CREATE])
+    def _create(self, name: str, snapshot: Snapshot) -> None:
+        self.cloud.make(name, KINDS[CREATE].limit)
 
-    def _drain(self, name: str, look: Look) -> None:
+    def _drain(self, name: str, snapshot: Snapshot) -> None:
         def say(words: str) -> None:
             self.say(name, words)
 
-        if (look.observed.ready or {}).get(name):
+        if (snapshot.observed.ready or {}).get(name):
             self.kube.drain(name, self.settings["maintenance"]["drain_seconds"], say)
             return
         # What it holds may be given to others only once it cannot write any more.
-        if name in look.observed.fleet.condemned and name in look.observed.servers:
+        if name in snapshot.observed.fleet.condemned and name in snapshot.observed.servers:
             self.cloud.stop(name)
         self.kube.free(name, say)
 
-    def _leave(self, name: str, look: Look) -> None:
-        fleet = look.observed.fleet
+    def _leave(self, name: str, snapshot: Snapshot) -> None:
+        fleet = snapshot.observed.fleet
         going = [
             member
             for member in fleet.members or ()
             if name in (member.node, member.id) and (member.lost or name in fleet.condemned)
         ]
-        helper = self._helper(name, look)
+        # Another master, that stays.
+        helper = connected_master(snapshot, _NO_HELPER, but={name, *fleet.condemned})
         self.intent.commit(name)
-        if name in look.observed.minions and name in fleet.condemned:
+        if name in snapshot.observed.minions and name in fleet.condemned:
             # An API server whose etcd is gone answers with errors until the gateways notice; one that ends does not.
             with contextlib.suppress(JobError):
                 self.jobs.run(name, "managed_k8s_node.stop_control_plane", limit=_JOB)
         for member in going:
             self.jobs.run(helper, "managed_k8s_node.remove_etcd_member", member.id, limit=_JOB)
 
-    def _helper(self, name: str, look: Look) -> str:
-        """Return a master that stays, to speak to etcd through."""
-        ready = look.observed.ready or {}
-        masters = [
-            other
-            for other, facts in look.observed.minions.items()
-            if f"-{names.MASTER}-" in other
-            and facts.is_member
-            and other != name
-            and other not in look.observed.fleet.condemned
-        ]
-        if not masters:
-            raise TurnoverError("no other master is connected to speak to etcd through")
-        return max(sorted(masters), key=lambda other: bool(ready.get(other)))
-
-    def _remove(self, name: str, look: Look) -> None:
-        observed = look.observed
-        wanted = name in {node.id for node in look.desired.nodes}
-        api = observed.ready is not None and f"-{names.GATEWAY}-" not in name
+    def _remove(self, name: str, snapshot: Snapshot) -> None:
+        observed = snapshot.observed
+        wanted = name in {node.id for node in snapshot.desired.nodes}
+        api = observed.ready is not None and not names.is_gateway(name)
         if name in observed.fleet.condemned:
             self.intent.commit(name)
-            if name in observed.minions and f"-{names.GATEWAY}-" in name:
+            if name in observed.minions and names.is_gateway(name):
                 # It says good-bye to the other gateways, which take over at once.
                 with contextlib.suppress(JobError):
                     self.jobs.run(name, "service.stop", "keepalived", limit=_JOB)
@@ -151,7 +124,7 @@ class Turnover:
         if name in observed.fleet.condemned or not wanted:
             self.intent.removed(name, again=wanted)
 
-    def _uncordon(self, name: str, look: Look) -> None:
-        if f"-{names.MASTER}-" in name:
+    def _uncordon(self, name: str, snapshot: Snapshot) -> None:
+        if names.is_master(name):
             self.jobs.run(name, "managed_k8s_node.start_control_plane", limit=_JOB)
         self.kube.uncordon(name)

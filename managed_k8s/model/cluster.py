@@ -1,4 +1,4 @@
-"""What a cluster should be, what it is, and the steps between them: plain data."""
+"""What a cluster should be, and what it is: plain data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections.abc import Mapping
 
 from managed_k8s.model.certificates import CertificateExpiry
 from managed_k8s.model.health import Health
+from managed_k8s.model.membership import Fleet
 from managed_k8s.model.rollout import Rollout
 from managed_k8s.names import Node
-
-# Kinds of steps.
-CONVERGE, INIT, ACCESS, JOIN = "converge", "init", "access", "join"
-INFRASTRUCTURE, ADDONS, RESOURCES, SMOKE = "infrastructure", "addons", "resources", "smoke"
-DRAIN, LEAVE, REMOVE, CREATE, UNCORDON = "drain", "leave", "remove", "create", "uncordon"
 
 # What kubeadm did on a node.
 NONE, PARTIAL, INITIALISED, JOINED = "none", "partial", "initialised", "joined"
@@ -74,49 +70,6 @@ class Marker:
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
-    """A member of etcd.
-
-    id: hexadecimal. node: the server at its address; without one, the server it was on. voter: whether it counts for
-    the quorum. lost: whether there is no server at its address any more.
-    """
-
-    id: str
-    node: str
-    healthy: bool = True
-    voter: bool = True
-    lost: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Fleet:
-    """Which servers come and go, beside what cluster.map says.
-
-    asked: servers that an operator, or a replacement, wants made. lost: those that were complete once and are gone,
-    whether or not they are in the map.
-    unfinished: those whose making was begun and did not end. busy: those that somebody makes or removes right now.
-    contradicted: those that OpenStack does not list though their minion answers.
-    condemned: servers that are to go -> why. unwanted: those that are not in the map, and nobody said may go.
-    remains: Kubernetes nodes whose server is gone. drained: nodes that nothing runs on any more, for their removal.
-    cordoned: nodes that were cordoned for a removal. members: of etcd; None when nobody could be asked.
-    paused: why nothing is to be changed; empty when it may.
-    """
-
-    asked: frozenset[str] = frozenset()
-    lost: frozenset[str] = frozenset()
-    unfinished: frozenset[str] = frozenset()
-    busy: frozenset[str] = frozenset()
-    contradicted: frozenset[str] = frozenset()
-    condemned: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    unwanted: frozenset[str] = frozenset()
-    remains: frozenset[str] = frozenset()
-    drained: frozenset[str] = frozenset()
-    cordoned: frozenset[str] = frozenset()
-    members: tuple[Member, ...] | None = None
-    paused: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Observed:
     """What there is.
 
@@ -140,28 +93,19 @@ class Observed:
     resources: str | None = None
     smoke: str | None = None
     infrastructure: str | None = None
-    fleet: Fleet = Fleet()
+    fleet: Fleet = dataclasses.field(default_factory=Fleet)
     health: Health = dataclasses.field(default_factory=Health)
     rollout: Rollout = dataclasses.field(default_factory=Rollout)
 
+    def serves(self, gateway: str) -> bool:
+        """Tell whether a gateway runs and was converged once, so that requests may go through it."""
+        facts = self.minions.get(gateway)
+        return facts is not None and facts.revision is not None and self.servers.get(gateway) == "ACTIVE"
+
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """One thing to do.
+class Snapshot:
+    """A cluster at one moment: what it should be and what it is."""
 
-    id: like `join:demo-worker-1`. node: where; empty for the cluster as a whole. needs: ids of steps to be done first.
-    held: what has to come true first, beside them; empty when nothing.
-    """
-
-    id: str
-    kind: str
-    node: str
-    description: str
-    needs: tuple[str, ...] = ()
-    held: str = ""
-
-
-def runnable(steps: list[Step]) -> list[Step]:
-    """Return the steps that may be started now: nothing they need is still to be done."""
-    open_ids = {step.id for step in steps}
-    return [step for step in steps if not step.held and open_ids.isdisjoint(step.needs)]
+    desired: Desired
+    observed: Observed

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-# What is done about a server that is ill, the gentler first.
-RESTART, START, REBOOT, REPLACE = "restart", "start", "reboot", "replace"
 # What a server says of itself, in facts.
 SERVICES = ("containerd", "kubelet", "haproxy", "keepalived")
 DISK, ETCD = "disk", "etcd"
@@ -38,7 +36,8 @@ class Signs:
 class Patient:
     """A server that is ill.
 
-    why: for people. remedy: what is done about it next; empty when nothing is. held: why not yet; empty when now.
+    why: for people. remedy: kind of the step that is done about it next; empty when nothing is. held: why not yet;
+    empty when now.
     """
 
     name: str

@@ -5,10 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-# Kinds of steps: a master's control plane; a node's kubelet; a server's packages and reboot; a master's certificates.
-UPGRADE, KUBELET, MAINTAIN, RENEW = "upgrade", "kubelet", "maintain", "renew"
-KINDS = (UPGRADE, KUBELET, MAINTAIN, RENEW)
-
 
 @dataclasses.dataclass(frozen=True)
 class Versions:

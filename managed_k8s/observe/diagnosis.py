@@ -11,19 +11,8 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from managed_k8s.model.health import (
-    DISK,
-    ETCD,
-    LOW_DISK,
-    REBOOT,
-    REPLACE,
-    RESTART,
-    SERVICES,
-    START,
-    Health,
-    Patient,
-    Signs,
-)
+from managed_k8s.model.health import DISK, ETCD, LOW_DISK, SERVICES, Health, Patient, Signs
+from managed_k8s.model.steps import REBOOT, REPLACE, RESTART, START
 from managed_k8s.names import WORKER
 
 # Rungs of the ladder: what is tried at most once a server and outage is on one.

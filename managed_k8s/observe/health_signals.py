@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from managed_k8s.model.cluster import Facts, Member
+from managed_k8s.model.cluster import Facts
 from managed_k8s.model.health import DISK, LOW_DISK, Signs
+from managed_k8s.model.membership import Member
 from managed_k8s.names import GATEWAY, Node
 
 # In the store, by managed_k8s/observe/heartbeat.py: name -> `since`, and the `lease` that was not renewed since then.

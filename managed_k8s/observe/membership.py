@@ -7,7 +7,7 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.kube.node_annotations import REMOVAL
-from managed_k8s.model.cluster import Fleet, Member
+from managed_k8s.model.membership import Fleet, Member
 from managed_k8s.state.change_requests import ASKED, COMPLETE, LEFT_MAP, Intent
 
 Servers = Mapping[str, Mapping[str, Any]]

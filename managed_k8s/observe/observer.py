@@ -13,8 +13,9 @@ from managed_k8s.config.settings import Settings
 from managed_k8s.minions import pillar as node_pillar
 from managed_k8s.minions.jobs import Answer, Jobs
 from managed_k8s.model.certificates import CertificateExpiry
-from managed_k8s.model.cluster import PARTIAL, Desired, Facts, Fleet, Marker, Member, Observed
+from managed_k8s.model.cluster import PARTIAL, Desired, Facts, Marker, Observed, Snapshot
 from managed_k8s.model.kubernetes import KubernetesState
+from managed_k8s.model.membership import Fleet, Member
 from managed_k8s.model.rollout import Rollout, Versions
 from managed_k8s.observe import membership
 from managed_k8s.observe import rollout as upgrading
@@ -58,14 +59,6 @@ class Api(Protocol):
         """Return what it says; None when it cannot be asked."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """A cluster at one moment: what it should be and what it is."""
-
-    desired: Desired
-    observed: Observed
-
-
 class Observer:
     """Looks at one cluster again and again; minions that nothing happened to are not asked anew.
 
@@ -107,7 +100,7 @@ class Observer:
         for name in minions:
             self._facts.pop(name, None)
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """Return the cluster as it is now. Raises CloudError or openstack's, JobError, MirrorError."""
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             servers = pool.submit(self._servers)
@@ -159,7 +152,7 @@ class Observer:
         facts: Mapping[str, Facts],
         answers: bool,
         kubernetes: KubernetesState | None,
-    ) -> Look:
+    ) -> Snapshot:
         # What is on record for a server that is gone says nothing about its successor.
         minions = {name: known for name, known in facts.items() if name in servers}
         self._unlisted = set(facts) - set(servers)
@@ -188,7 +181,7 @@ class Observer:
         desired, nodes = self._desired(servers), kubernetes.nodes if kubernetes else None
         health = self.doctor.health(servers, observed, nodes, smoke=observed.smoke == desired.smoke)
         self._suspects = health.suspects
-        return Look(desired, dataclasses.replace(observed, health=health))
+        return Snapshot(desired, dataclasses.replace(observed, health=health))
 
     def _rollout(self, minions: Mapping[str, Facts], kubernetes: KubernetesState | None) -> Rollout:
         nodes, versions = (kubernetes.nodes, kubernetes.versions) if kubernetes else ({}, Versions())

@@ -11,7 +11,8 @@ from managed_k8s.config.settings import Settings
 from managed_k8s.kube import node_annotations
 from managed_k8s.model import rollout as rollout_model
 from managed_k8s.model.certificates import CertificateExpiry
-from managed_k8s.model.rollout import MAINTAIN, Rollout, Versions
+from managed_k8s.model.rollout import Rollout, Versions
+from managed_k8s.model.steps import MAINTAIN
 from managed_k8s.observe import membership
 from managed_k8s.state import certificates, versions
 from managed_k8s.state.rollout import Record

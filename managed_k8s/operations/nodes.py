@@ -9,8 +9,8 @@ from managed_k8s import names
 from managed_k8s.cluster import Cluster
 from managed_k8s.errors import RequestError
 from managed_k8s.kube import access, node_annotations
+from managed_k8s.model.cluster import Snapshot
 from managed_k8s.names import GATEWAY
-from managed_k8s.observe.observer import Look
 from managed_k8s.operations.clusters import choose
 from managed_k8s.operations.reconcile import enqueue
 from managed_k8s.operations.upgrade import under_way
@@ -105,7 +105,7 @@ def reboot(opts: Mapping[str, Any], cluster: str | None, node: str | None, packa
     return {"cluster": name, "servers": chosen, "packages": packages}
 
 
-def _reboot_problems(look: Look, there: list[str], node: str | None) -> list[str]:
+def _reboot_problems(look: Snapshot, there: list[str], node: str | None) -> list[str]:
     problems = []
     if node is not None and node not in there:
         problems.append(f"node: {node} has no server, or is not in cluster.map; there are {', '.join(there)}")

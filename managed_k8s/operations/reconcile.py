@@ -11,7 +11,7 @@ from managed_k8s import names
 from managed_k8s.cluster import Cluster
 from managed_k8s.config import load
 from managed_k8s.errors import RequestError
-from managed_k8s.model.cluster import Step
+from managed_k8s.model.steps import Step
 from managed_k8s.operations.clusters import choose
 from managed_k8s.plan import plan as make_plan
 from managed_k8s.plan import waiting as make_waiting

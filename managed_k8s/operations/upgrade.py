@@ -13,7 +13,7 @@ from managed_k8s.config import settings
 from managed_k8s.errors import RequestError
 from managed_k8s.minions.jobs import SaltJobs
 from managed_k8s.model import rollout as rollout_model
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
 from managed_k8s.operations.clusters import choose
 from managed_k8s.operations.reconcile import enqueue
 from managed_k8s.plan import upgrade_preflight
@@ -67,7 +67,7 @@ def _backup(found: Cluster, version: str) -> str:
         return found.backups.take(f"before the upgrade to {version}").name
 
 
-def _situation(found: Cluster, look: Look) -> upgrade_preflight.Situation:
+def _situation(found: Cluster, look: Snapshot) -> upgrade_preflight.Situation:
     rollout, names = look.observed.rollout, sorted(look.observed.rollout.versions.kubelets)
     answers = SaltJobs(found.opts).ask(names, "managed_k8s_upgrade.check", limit=_CHECK_LIMIT, expected=names)
     # That the file names another version is why this was asked for.
@@ -86,7 +86,7 @@ def _situation(found: Cluster, look: Look) -> upgrade_preflight.Situation:
     )
 
 
-def under_way(look: Look) -> str:
+def under_way(look: Snapshot) -> str:
     """Return the version of an upgrade that did not end yet, or nothing."""
     rollout = look.observed.rollout
     runs = [rollout.versions.config, *rollout.versions.control_planes.values(), *rollout.versions.kubelets.values()]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from managed_k8s import names
-from managed_k8s.model.cluster import Desired, Observed, Step
-from managed_k8s.model.health import REBOOT, REPLACE, RESTART, START, Patient
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.health import Patient
+from managed_k8s.model.membership import has_quorum
+from managed_k8s.model.steps import REBOOT, REPLACE, RESTART, START, Step
 from managed_k8s.plan import scaling
 
 _DOES = {
@@ -43,7 +45,7 @@ def _unsafe(desired: Desired, observed: Observed, patient: Patient) -> str:
             # nothing, for good, while its kubelet is Ready.
             return "Kubernetes has not noticed yet"
         return scaling.refusal(desired, observed, patient.name)
-    if patient.remedy == REBOOT and scaling.is_master(patient.name):
+    if patient.remedy == REBOOT and names.is_master(patient.name):
         return _quorum_without(desired, observed, patient.name)
     return ""
 
@@ -58,6 +60,6 @@ def _quorum_without(desired: Desired, observed: Observed, name: str) -> str:
         return "no connected master could be asked for etcd's members"
     voters = [member for member in members if member.voter]
     rest = [member for member in voters if member.node != name]
-    if len(rest) == len(voters) or sum(member.healthy for member in rest) > len(voters) // 2:
+    if len(rest) == len(voters) or has_quorum(rest, of=len(voters)):
         return ""
     return f"etcd would lose its quorum without {name}; first heal the others"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from managed_k8s.model.cluster import ACCESS, ADDONS, RESOURCES, SMOKE, Desired, Observed
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.steps import ACCESS, ADDONS, RESOURCES, SMOKE
 from managed_k8s.names import GATEWAY, Node
 
 # What a node may be to Kubernetes; `joined` is known of a member while the API cannot be asked.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from managed_k8s.model.cluster import Desired, Observed, Step
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, RENEW, UPGRADE, is_older, minor
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.rollout import is_older, minor
+from managed_k8s.model.steps import KUBELET, MAINTAIN, RENEW, UPGRADE, Step
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 
 
@@ -120,16 +121,10 @@ class _Rolling:
         return f"{self.rollout.maintenance[node.id]} {node.id}"
 
     def _maintenance_held(self, node: Node) -> str:
-        if node.role != GATEWAY or node.id in self._begun(MAINTAIN) or any(map(self._serves, self._others(node))):
+        others = [other.id for other in self.everybody if other.role == GATEWAY and other != node]
+        if node.role != GATEWAY or node.id in self._begun(MAINTAIN) or any(map(self.observed.serves, others)):
             return self._held(MAINTAIN, node)
         return f"{node.id} is the only gateway that serves; add another one to cluster.map first"
-
-    def _others(self, gateway: Node) -> list[Node]:
-        return [node for node in self.everybody if node.role == GATEWAY and node != gateway]
-
-    def _serves(self, node: Node) -> bool:
-        facts = self.observed.minions.get(node.id)
-        return facts is not None and facts.revision is not None and self.observed.servers.get(node.id) == "ACTIVE"
 
     # Certificates
 

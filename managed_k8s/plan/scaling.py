@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from managed_k8s import names
-from managed_k8s.model.cluster import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON, Desired, Member, Observed, Step
+from managed_k8s.model.cluster import Desired, Observed
+from managed_k8s.model.membership import Member, has_quorum
+from managed_k8s.model.steps import CREATE, DRAIN, LEAVE, REMOVE, UNCORDON, Step
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 
 # More of the cluster's servers than this, gone at once, are no failure of single servers.
@@ -124,13 +126,11 @@ class _Removals:
     def _keeps_a_gateway(self, name: str) -> str:
         # One that left the map, too, serves until the one that comes back does.
         others = self.wanted if name not in self.wanted else self.wanted | self.fleet.condemned.keys()
-        if not self._serves(name) or any(_is(GATEWAY, other) and self._serves(other) for other in others - {name}):
+        if not self.observed.serves(name) or any(
+            names.is_gateway(other) and self.observed.serves(other) for other in others - {name}
+        ):
             return ""
         return f"{name} is the last gateway that serves; add another one to cluster.map first, and wait until it does"
-
-    def _serves(self, name: str) -> bool:
-        facts = self.observed.minions.get(name)
-        return facts is not None and facts.revision is not None and self.observed.servers.get(name) == "ACTIVE"
 
     def _keeps_quorum(self, name: str) -> str:
         marker = self.observed.marker
@@ -150,9 +150,9 @@ class _Removals:
                 f"{name} is etcd's only member: with it all data would be gone; add two masters to cluster.map first "
                 "(or destroy the cluster, or restore it from a backup)"
             )
-        if not _has_quorum(voters):
+        if not has_quorum(voters):
             return f"etcd has lost its quorum ({_count(voters)}): bring a master back, or restore a backup"
-        if not _has_quorum(rest):
+        if not has_quorum(rest):
             return f"etcd would lose its quorum: without {name} {_count(rest)}; first heal the others"
         return self._others_first(name, own)
 
@@ -220,26 +220,12 @@ class _Removals:
 
 def _last(found: list[Step], role: str) -> tuple[str, ...]:
     """Return the id of the last step so far that removes a server of a role."""
-    return tuple(step.id for step in found if step.kind == REMOVE and _is(role, step.node))[-1:]
-
-
-def _is(role: str, name: str) -> bool:
-    node = names.parse(name)
-    return node is not None and node.role == role
-
-
-def is_master(name: str) -> bool:
-    """Tell whether a node's name is a master's."""
-    return _is(MASTER, name)
+    return tuple(step.id for step in found if step.kind == REMOVE and names.role(step.node) == role)[-1:]
 
 
 def _is_worker_before(name: str, other: str) -> bool:
     node, later = names.parse(name), names.parse(other)
     return node is not None and later is not None and node.role == WORKER and node < later
-
-
-def _has_quorum(voters: list[Member]) -> bool:
-    return sum(member.healthy for member in voters) > len(voters) // 2
 
 
 def _count(voters: list[Member]) -> str:

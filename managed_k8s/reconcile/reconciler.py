@@ -15,17 +15,14 @@ from typing import Any, Protocol
 
 import filelock
 
-from managed_k8s import names
 from managed_k8s.errors import Error
-from managed_k8s.execute import executor
-from managed_k8s.execute import rollout as rollout_steps
-from managed_k8s.model import cluster as model
-from managed_k8s.model import health, rollout
-from managed_k8s.model.cluster import INIT, JOIN, LEAVE, REMOVE, Step, runnable
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.steps import KINDS, Step
 from managed_k8s.plan import plan, progress, waiting
+from managed_k8s.plan.startable import startable
 from managed_k8s.state import healing
 from managed_k8s.state import queue as work_queue
+from managed_k8s.state.attempts import StepAttempts
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 
@@ -35,8 +32,6 @@ PATIENCE, POLL, SETTLE = 120, 5, 0.5
 # Seconds without a turn, which a look or a moment's wait for steps is, after which a reconciler is called hung: each
 # request and job has a limit of its own that is far below.
 HANGS = 600
-# Seconds that a step which failed once, twice, ... is left alone.
-_FIRST_PAUSE, _LONGEST_PAUSE = 10, 600
 # Another process may look whether the lock is held, for a moment.
 _LOCK_WAIT = 2
 # In the store: what the last look saw, and what runs.
@@ -44,33 +39,11 @@ STATE = "state.json"
 # What is announced when something could not be asked.
 LOOK_FAILED = "look_failed"
 
-# What is announced when a step of a kind is done.
-DONE = {
-    model.CONVERGE: "converged",
-    model.INIT: "initialised",
-    model.ACCESS: "accessible",
-    model.JOIN: "joined",
-    model.INFRASTRUCTURE: "infrastructure_corrected",
-    model.ADDONS: "addons_applied",
-    model.RESOURCES: "resources_written",
-    model.SMOKE: "smoke_passed",
-    model.DRAIN: "drained",
-    model.LEAVE: "left_etcd",
-    model.REMOVE: "removed",
-    model.CREATE: "created",
-    model.UNCORDON: "uncordoned",
-    health.RESTART: "services_restarted",
-    health.START: "started",
-    health.REBOOT: "rebooted",
-    health.REPLACE: "condemned",
-    **rollout_steps.DONE,
-}
-
 
 class Observer(Protocol):
     """Looks at the cluster."""
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """Return what should be and what is."""
 
     def forget(self, minions: list[str]) -> None:
@@ -80,7 +53,7 @@ class Observer(Protocol):
 class Executor(Protocol):
     """Runs steps."""
 
-    def run(self, step: Step, look: Look) -> None:
+    def run(self, step: Step, snapshot: Snapshot) -> None:
         """Run one; any exception means that it failed."""
 
     def clean(self) -> None:
@@ -100,36 +73,6 @@ class Outcome:
         return not self.steps and not self.waiting
 
 
-class Attempts:
-    """How often steps failed, kept over runs, and until when they are left alone."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: dict[str, dict[str, Any]] = store.read("attempts.json") or {}
-
-    def failed(self, step: Step, why: str) -> None:
-        """Note a failure."""
-        count = self._kept.get(step.id, {}).get("count", 0) + 1
-        pause = min(_FIRST_PAUSE * 2 ** (count - 1), _LONGEST_PAUSE)
-        self._kept[step.id] = {"count": count, "until": time.time() + pause, "why": why}
-        self._store.write("attempts.json", self._kept)
-
-    def succeeded(self, step: Step) -> None:
-        """Forget a step's failures."""
-        if self._kept.pop(step.id, None):
-            self._store.write("attempts.json", self._kept)
-
-    def forget(self) -> None:
-        """Forget all of them: what failed was done by itself, or is not wanted any more."""
-        if self._kept:
-            self._kept.clear()
-            self._store.write("attempts.json", self._kept)
-
-    def until(self, step: Step) -> float:
-        """Return the time before which a step is left alone."""
-        return float(self._kept.get(step.id, {}).get("until", 0))
-
-
 class Reconciler:
     """One run for one cluster, to be made while its lock is held."""
 
@@ -141,12 +84,12 @@ class Reconciler:
         history: History,
         patience: float = PATIENCE,
         poll: float = POLL,
-        is_enough: Callable[[Look], bool] = lambda look: False,
+        is_enough: Callable[[Snapshot], bool] = lambda look: False,
     ) -> None:
         self.store, self.observer, self.executor, self.history = store, observer, executor, history
         self.patience, self.poll = patience, poll
         self.is_enough = is_enough
-        self.inbox, self.attempts = work_queue.Inbox(store), Attempts(store)
+        self.inbox, self.attempts = work_queue.Inbox(store), StepAttempts(store)
         self.running: dict[str, tuple[Step, float]] = {}
         self._seen: dict[str, Any] = {}
         self._ended: queue.Queue[tuple[Step, BaseException | None]] = queue.Queue()
@@ -187,7 +130,7 @@ class Reconciler:
             else:
                 time.sleep(SETTLE)
 
-    def _look(self) -> tuple[Look | None, Outcome | None]:
+    def _look(self) -> tuple[Snapshot | None, Outcome | None]:
         try:
             look = self.observer.look()
         except Exception as error:
@@ -203,7 +146,7 @@ class Reconciler:
         if last is None or last["reason"] != why:
             self.history.add("cluster", LOOK_FAILED, why)
 
-    def _note(self, look: Look, outcome: Outcome) -> None:
+    def _note(self, look: Snapshot, outcome: Outcome) -> None:
         """Keep what was seen for whoever reads along: nobody else has to ask the cloud for it."""
         before, now = self.store.read(STATE) or {}, time.time()
         healing.keep(self.store, self.history, look.observed.health)
@@ -232,12 +175,12 @@ class Reconciler:
 
     # Running steps
 
-    def _start(self, steps: list[Step], look: Look) -> bool:
+    def _start(self, steps: list[Step], look: Snapshot) -> bool:
         """Start what may be started; return whether anything was."""
         started = False
         if look.observed.fleet.paused:
             return False
-        for step in startable(steps, [step for step, _ in self.running.values()], time.time(), self.attempts):
+        for step in startable(steps, [step for step, _ in self.running.values()], self.attempts.resting(time.time())):
             self.running[step.id] = (step, time.monotonic())
             self.history.add(step.node or "cluster", "begun", step.description, step=step.id)
             # Daemons: one that hangs does not keep the process from ending, and the lock with it.
@@ -247,7 +190,7 @@ class Reconciler:
             self._write_state()
         return started
 
-    def _do(self, step: Step, look: Look) -> None:
+    def _do(self, step: Step, look: Snapshot) -> None:
         try:
             self.executor.run(step, look)
         except BaseException as error:
@@ -279,17 +222,17 @@ class Reconciler:
         self.observer.forget([step.node] if step.node else [])
         if error is None:
             self.attempts.succeeded(step)
-            self.history.add(subject, DONE[step.kind], step.description, step=step.id, seconds=seconds)
+            self.history.add(subject, KINDS[step.kind].event, step.description, step=step.id, seconds=seconds)
             return
         why = _words(error)
         self.attempts.failed(step, why)
-        reason = f"{step.description}: {why}\nTo do: {executor.advice(step)}"
+        reason = f"{step.description}: {why}\nTo do: {step.advice}"
         self.history.add(subject, "failed", reason, step=step.id, seconds=seconds)
 
     def _stop_overdue(self) -> None:
         """Give up on steps that outlive their limit by far: their threads end with this process."""
         for step, since in list(self.running.values()):
-            limit = executor.LIMITS[step.kind] * 1.2
+            limit = step.limit * 1.2
             if time.monotonic() - since > limit:
                 self._finish(step, TimeoutError(f"did not end within {limit:.0f} seconds"))
                 raise OverdueError(step.id)
@@ -329,49 +272,6 @@ def failed_look(store: Store, history: History) -> Mapping[str, Any] | None:
 
 class OverdueError(Error):
     """A step hangs; the process has to end, so that the next one can begin it anew."""
-
-
-def startable(steps: list[Step], running: list[Step], now: float, attempts: Attempts) -> list[Step]:
-    """Return the steps to start now, beside those that run.
-
-    A step that runs counts as open though its effect may be seen already. One step at a time on a node, but kubeadm
-    runs beside the end of its converging; and one change of the control plane at a time. What goes from node to node
-    waits for a step of its kind that is about to end, which the plan does not know of any more.
-    """
-    at_work = {step.node: step.kind for step in running if step.node}
-    names, planned = {step.id for step in running}, {step.id for step in steps}
-    ends = any(step.kind in rollout.KINDS and step.id not in planned for step in running)
-    control_plane = any(map(_changes_control_plane, running))
-    chosen = []
-    for step in runnable([*steps, *running]):
-        if (
-            step.id in names
-            or (step.node in at_work and not _goes_beside(step, at_work[step.node]))
-            or (ends and step.kind in rollout.KINDS)
-            or attempts.until(step) > now
-        ):
-            continue
-        if _changes_control_plane(step):
-            if control_plane:
-                continue
-            control_plane = True
-        if step.node:
-            at_work[step.node] = step.kind
-        chosen.append(step)
-    return chosen
-
-
-def _goes_beside(step: Step, other: str) -> bool:
-    """Tell whether a step may run on a node where one of another kind does; the plan says whether it need not wait."""
-    return step.kind in (INIT, model.ACCESS, JOIN) and other == model.CONVERGE
-
-
-def _changes_control_plane(step: Step) -> bool:
-    node = names.parse(step.node)
-    if step.kind in (INIT, LEAVE):
-        return True
-    kinds = (JOIN, REMOVE, health.REBOOT, *rollout.KINDS)
-    return step.kind in kinds and node is not None and node.role == names.MASTER
 
 
 def _words(error: BaseException) -> str:

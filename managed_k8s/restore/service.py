@@ -21,9 +21,9 @@ from managed_k8s.backup.repository import BorgError
 from managed_k8s.backup.service import Backups
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import Answer, Jobs
-from managed_k8s.model import cluster as model
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.steps import ACCESS, Step
 from managed_k8s.names import Node
-from managed_k8s.observe.observer import Look
 from managed_k8s.reconcile.reconciler import Reconciler
 from managed_k8s.restore import plan as planning
 from managed_k8s.restore import stale_objects
@@ -64,7 +64,7 @@ class Cluster(Protocol):
     def executor(self) -> Any:
         """Return what runs its steps."""
 
-    def reconciler(self, history: History | None = None, is_enough: Callable[[Look], bool] = ...) -> Reconciler:
+    def reconciler(self, history: History | None = None, is_enough: Callable[[Snapshot], bool] = ...) -> Reconciler:
         """Return what brings it to what it should be."""
 
 
@@ -276,7 +276,7 @@ class Restore:
         self._note_begun(plan)
         self._await(self.cluster.kube.answers, "the API does not answer at the cluster's address")
         if not access.is_good(self.store):
-            step = model.Step(f"{model.ACCESS}:{plan.base}", model.ACCESS, plan.base, "")
+            step = Step(f"{ACCESS}:{plan.base}", ACCESS, plan.base, "")
             self.cluster.executor().run(step, None)
 
     def _clean(self, plan: Plan) -> None:
@@ -361,7 +361,7 @@ def _left(value: Mapping[str, Any]) -> Left:
     )
 
 
-def _is_made(look: Look, plan: Plan) -> bool:
+def _is_made(look: Snapshot, plan: Plan) -> bool:
     """Tell whether everything before the restored control plane is made and converged."""
     minions, revisions = look.observed.minions, look.desired.revisions
     return all(name in minions and minions[name].revision == revisions.get(name) for name in plan.make)

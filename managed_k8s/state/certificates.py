@@ -1,4 +1,4 @@
-"""Until when certificates are good: what minions say of their servers', and what is to be said of it."""
+"""Until when certificates are good: what minions said last, and what is to be said of it."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ from managed_k8s.cluster import Cluster
 from managed_k8s.config import cron
 from managed_k8s.kube import access
 from managed_k8s.model import kubernetes
-from managed_k8s.model.cluster import Member
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.membership import Member
+from managed_k8s.names import is_master
 from managed_k8s.observe import membership, observer
-from managed_k8s.plan.scaling import is_master
 from managed_k8s.reconcile.reconciler import STATE
 from managed_k8s.state import certificates as renewals
 from managed_k8s.state import queue
@@ -130,7 +131,7 @@ class _Gatherer:
                 unknown=dict(self.unknown),
             )
 
-    def _look(self) -> observer.Look | None:
+    def _look(self) -> Snapshot | None:
         try:
             return self.observer.look()
         except Exception as error:

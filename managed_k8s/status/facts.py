@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from managed_k8s.model import cluster as model
-from managed_k8s.model.cluster import Member
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.membership import Member
 from managed_k8s.names import Node
-from managed_k8s.observe.observer import Look
 
 # Who is asked: keys of World.unknown, in the order in which people read them.
 CLOUD, MINIONS, KUBERNETES, ETCD, VOLUMES, PLAN = "cloud", "minions", "kubernetes", "etcd", "volumes", "plan"
@@ -90,7 +90,7 @@ class World:
     nodes: Mapping[str, Mapping[str, Any]] | None = None
     members: tuple[Member, ...] | None = None
     volumes: tuple[Volume, ...] | None = None
-    look: Look | None = None
+    look: Snapshot | None = None
     certificates: tuple[Certificate, ...] = ()
     backup: Backup = Backup()
     renewals: tuple[str, ...] = ()

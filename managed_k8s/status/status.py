@@ -12,9 +12,9 @@ from typing import Any
 
 from managed_k8s import names
 from managed_k8s.kube import node_annotations
-from managed_k8s.model.cluster import Desired, Facts, Observed, Step
+from managed_k8s.model.cluster import Desired, Facts, Observed, Snapshot
+from managed_k8s.model.steps import Step
 from managed_k8s.observe import membership
-from managed_k8s.observe.observer import Look
 from managed_k8s.plan import plan, progress, waiting
 from managed_k8s.status.facts import KUBERNETES, PLAN, SOURCES, Certificate, World
 
@@ -61,7 +61,7 @@ def status(world: World) -> Data:
     return data | {"wrong": [*_wrong(world, data)]}
 
 
-def planned(look: Look | None) -> tuple[list[Step], list[str]]:
+def planned(look: Snapshot | None) -> tuple[list[Step], list[str]]:
     """Return the steps and what is waited for, as the reconciler will find them.
 
     It asks for etcd's members only when that concerns what it does.

@@ -10,13 +10,14 @@ import subprocess
 import openstack
 import pytest
 
-from bench.workload import Workload
 from lab import settings
 from managed_k8s.kube.smoke.workspace import Workspace
-from tests.e2e import command_line, second
-from tests.e2e.checkout import Checkout, Cluster
-from tests.e2e.command_line import CHECKOUT
-from tests.e2e.project import Account, Project, clean_up
+from tests.e2e import second
+from tests.support import command_line
+from tests.support.checkout import Checkout, Cluster
+from tests.support.command_line import CHECKOUT
+from tests.support.project import Account, Project, clean_up
+from tests.support.workload import Workload
 
 # These take away, or change for good, what the others work on.
 LAST = ("test_upgrade", "test_authority", "test_destroy", "test_lab_lifecycle")

@@ -20,8 +20,8 @@ from pathlib import Path
 from managed_k8s.restore.plan import AUTHORITIES
 from managed_k8s.salt_master import cli
 from managed_k8s.state.store import Store
-from tests.e2e.checkout import BIN, Cluster
-from tests.e2e.project import eventually
+from tests.support.checkout import BIN, Cluster
+from tests.support.project import eventually
 
 _LARGEST = 64 << 20
 _PAUSE = 0.2

@@ -17,7 +17,7 @@ from bench import by_hand_addons
 from managed_k8s.kube import addons, bootstrap_token, client, csr, resources, smoke
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import basics, pods, workspace
-from tests.e2e.project import eventually
+from tests.support.project import eventually
 
 STATE = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local/state"))
 WORK = STATE / "managed-k8s/by-hand"

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.e2e.project import eventually
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 

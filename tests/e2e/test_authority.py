@@ -12,8 +12,8 @@ from kubernetes.client import CoreV1Api
 
 from managed_k8s.kube import access
 from managed_k8s.kube import nodes as kube_nodes
-from tests.e2e.asking import Asking, is_ready
-from tests.e2e.project import eventually
+from tests.support.asking import Asking, is_ready
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(7200)
 

@@ -22,9 +22,9 @@ from managed_k8s.salt_master import cli
 from managed_k8s.state import attempts, queue
 from managed_k8s.state.store import Store
 from tests.e2e import secrecy
-from tests.e2e.checkout import BIN
-from tests.e2e.command_line import lab
-from tests.e2e.project import eventually
+from tests.support.checkout import BIN
+from tests.support.command_line import lab
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 NAME = "managed-k8s-backup-test"

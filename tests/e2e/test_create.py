@@ -17,8 +17,8 @@ from kubernetes.client.exceptions import ApiException
 
 from managed_k8s import names
 from managed_k8s.config import cluster_map
-from tests.e2e.checkout import ETCDCTL
-from tests.e2e.project import PREFIX, USER, eventually, gone
+from tests.support.checkout import ETCDCTL
+from tests.support.project import PREFIX, USER, eventually, gone
 
 pytestmark = pytest.mark.timeout(3600)
 

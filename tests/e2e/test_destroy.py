@@ -7,9 +7,9 @@ from kubernetes.client import AppsV1Api, CoreV1Api, CustomObjectsApi
 
 from managed_k8s import names
 from managed_k8s.salt_master import cli
-from tests.e2e.checkout import difference, objects
-from tests.e2e.project import PREFIX, eventually
 from tests.e2e.second import SERVERS
+from tests.support.checkout import difference, objects
+from tests.support.project import PREFIX, eventually
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -10,8 +10,8 @@ import pytest
 from kubernetes.client import CoreV1Api
 
 from managed_k8s.kube import access
-from tests.e2e.command_line import lab
-from tests.e2e.project import eventually
+from tests.support.command_line import lab
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from managed_k8s.state import healing
-from tests.e2e.command_line import lab
-from tests.e2e.healing import (
+from tests.support.command_line import lab
+from tests.support.faults import (
     OUTAGE,
     REPLACED,
     REPLACED_LATE,
@@ -27,7 +27,7 @@ from tests.e2e.healing import (
     restart_salt_master,
     settled,
 )
-from tests.e2e.project import eventually
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(3600)
 

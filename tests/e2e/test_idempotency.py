@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.checkout import difference, objects
+from tests.support.checkout import difference, objects
 
 pytestmark = pytest.mark.timeout(1800)
 

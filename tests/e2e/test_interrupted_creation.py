@@ -21,8 +21,8 @@ from kubernetes.client import CoreV1Api
 from managed_k8s.salt_master import cli
 from managed_k8s.state import history, queue
 from tests.e2e import second
-from tests.e2e.checkout import ETCDCTL
-from tests.e2e.project import eventually
+from tests.support.checkout import ETCDCTL
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -20,7 +20,7 @@ from openstack.exceptions import ForbiddenException, HttpException, ResourceFail
 
 from lab import settings
 from lab.machine import LINK, Machine
-from tests.e2e.project import PREFIX, SSHError, eventually, gone
+from tests.support.project import PREFIX, SSHError, eventually, gone
 
 pytestmark = pytest.mark.timeout(600)
 

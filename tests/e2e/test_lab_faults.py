@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 import requests
 
-from tests.e2e.command_line import lab
-from tests.e2e.project import SSHError, eventually
+from tests.support.command_line import lab
+from tests.support.project import SSHError, eventually
 
 pytestmark = pytest.mark.timeout(600)
 

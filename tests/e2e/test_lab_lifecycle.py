@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lab import settings
-from tests.e2e import footprint
-from tests.e2e.command_line import CHECKOUT, command, lab, variables
+from tests.support import footprint
+from tests.support.command_line import CHECKOUT, command, lab, variables
 
 pytestmark = pytest.mark.timeout(3600)
 

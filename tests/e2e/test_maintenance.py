@@ -10,8 +10,8 @@ import pytest
 
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.state.history import History
-from tests.e2e.asking import GAP, Asking, is_ready
-from tests.e2e.project import eventually
+from tests.support.asking import GAP, Asking, is_ready
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(5400)
 

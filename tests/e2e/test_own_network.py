@@ -9,7 +9,7 @@ from managed_k8s.artifacts import mirror
 from managed_k8s.kube.addons import fetch, flannel
 from managed_k8s.kube.addons.manifests import Images
 from tests.e2e import second
-from tests.e2e.project import eventually
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(3600)
 # Seconds until the API answers and all nodes have joined.

@@ -8,9 +8,9 @@ import pytest
 
 from managed_k8s.kube import access
 from tests.e2e import secrecy
-from tests.e2e.command_line import lab
-from tests.e2e.project import eventually
 from tests.e2e.records import Records, image
+from tests.support.command_line import lab
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(3600)
 MASTERS = ["demo-master-1", "demo-master-2", "demo-master-3"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from managed_k8s.salt_master import cli, export
-from tests.e2e.checkout import Cluster
-from tests.e2e.project import eventually
+from tests.support.checkout import Cluster
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 VICTIM = "demo-master-2"

@@ -18,9 +18,9 @@ from kubernetes.client import AppsV1Api, CoreV1Api, PolicyV1Api
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import pods, workspace
 from managed_k8s.state.history import History
-from tests.e2e.asking import Asking, is_ready
-from tests.e2e.checkout import Cluster
-from tests.e2e.project import eventually
+from tests.support.asking import Asking, is_ready
+from tests.support.checkout import Cluster
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(5400)
 

@@ -11,11 +11,11 @@ from kubernetes.client import CoreV1Api, VersionApi
 
 from managed_k8s.config import settings as known
 from managed_k8s.kube import nodes as kube_nodes
-from managed_k8s.model import rollout as rollout_model
+from managed_k8s.model.rollout import minor, number
 from managed_k8s.state import queue, versions
 from managed_k8s.state.history import History
-from tests.e2e.asking import GAP, Asking, is_ready
-from tests.e2e.project import eventually
+from tests.support.asking import GAP, Asking, is_ready
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(9000)
 
@@ -37,12 +37,12 @@ def target(demo) -> str:
     after = [
         version
         for version in known.versions()
-        if rollout_model.minor(version)[1] == rollout_model.minor(before)[1] + 1
+        if minor(version)[1] == minor(before)[1] + 1
         and requests.head(f"{base}/kubernetes/{version}/SHA256SUMS", timeout=10).ok
     ]
     if not after:
         pytest.skip(f"the mirror has no version after {before}; kubernetes: of the lab's settings (docs/lab.md)")
-    return str(max(after, key=rollout_model.number))
+    return str(max(after, key=number))
 
 
 def done(demo, since, what):

@@ -13,7 +13,7 @@ from managed_k8s.kube.smoke.workspace import Workspace
 from managed_k8s.volumes.claims import LABEL, VALUE
 from managed_k8s.volumes.objects import SNAPSHOT_PREFIX
 from managed_k8s.volumes.record import MARK
-from tests.e2e.project import eventually
+from tests.support.project import eventually
 
 pytestmark = pytest.mark.timeout(1800)
 NAMESPACE, COPY = "managed-k8s-volumes", "managed-k8s-volumes-copy"

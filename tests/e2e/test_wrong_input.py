@@ -11,7 +11,7 @@ import shutil
 import pytest
 import yaml
 
-from tests.e2e.checkout import difference, objects
+from tests.support.checkout import difference, objects
 
 pytestmark = pytest.mark.timeout(1800)
 

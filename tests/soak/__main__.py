@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from managed_k8s.names import ROLES
-from tests.e2e import command_line
-from tests.e2e.checkout import Checkout, Cluster
 from tests.soak.draw import draw
 from tests.soak.run import Soak
+from tests.support import command_line
+from tests.support.checkout import Checkout, Cluster
 
 app = typer.Typer(add_completion=False)
 

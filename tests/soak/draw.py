@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Mapping
 
 from managed_k8s.names import GATEWAY, MASTER, WORKER
-from tests.e2e.healing import OUTAGE, REPLACED, REPLACED_LATE, REVIVED
+from tests.support.faults import OUTAGE, REPLACED, REPLACED_LATE, REVIVED
 
 ANY = (GATEWAY, MASTER, WORKER)
 NODES = (MASTER, WORKER)
@@ -19,7 +19,7 @@ RESTART, OUTAGE_OF_CLOUD = "the Salt master is restarted meanwhile", "the cloud 
 class Kind:
     """A kind of fault.
 
-    strike: key of tests.e2e.healing.STRIKES. roles: that it may hit. limit: seconds until it is healed. victims: how
+    strike: key of tests.support.faults.STRIKES. roles: that it may hit. limit: seconds until it is healed. victims: how
     many servers at once. meanwhile: what happens beside it. ends: what happens to its victims last.
     """
 

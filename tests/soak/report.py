@@ -6,8 +6,8 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from bench.probes import Summary
 from tests.soak.draw import Fault
+from tests.support.probes import Summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from bench.probes import Probing, context
 from managed_k8s.kube import access
 from managed_k8s.names import MASTER
 from managed_k8s.state import healing
-from tests.e2e.checkout import Cluster
-from tests.e2e.command_line import lab
-from tests.e2e.healing import (
+from tests.soak.draw import OUTAGE_OF_CLOUD, RESTART, Fault
+from tests.soak.report import Outcome, lines, passed
+from tests.support.checkout import Cluster
+from tests.support.command_line import lab
+from tests.support.faults import (
     STRIKES,
     Writer,
     await_event,
@@ -22,9 +23,8 @@ from tests.e2e.healing import (
     restart_salt_master,
     settled,
 )
-from tests.e2e.project import eventually
-from tests.soak.draw import OUTAGE_OF_CLOUD, RESTART, Fault
-from tests.soak.report import Outcome, lines, passed
+from tests.support.probes import Probing, context
+from tests.support.project import eventually
 
 # Faults from smoke test to smoke test; seconds between probes, as servers need the machine's processors to heal.
 SMOKE, INTERVAL = 5, 0.5

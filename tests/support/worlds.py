@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any
 
-from managed_k8s.model.cluster import Facts, Member, Observed
+from managed_k8s.model.cluster import Facts, Observed, Snapshot
+from managed_k8s.model.membership import Member
 from managed_k8s.names import GATEWAY, MASTER
-from managed_k8s.observe.observer import Look
 from managed_k8s.status.facts import CLOUD, ETCD, KUBERNETES, PLAN, Backup, Certificate, Volume, World
-from tests.unit.plan.test_plan import DEMO, change, desired, healthy
+from tests.support.clusters import DEMO, change, desired, healthy
 
 NOW = 1795540000.0
 DAY = 86400
@@ -56,7 +56,7 @@ def well(want=DEMO, **more):
         "public_address": "192.0.2.9", "servers": listed(want), "minions": facts(want), "api": True,
         "nodes": kubernetes_nodes(want), "members": members,
         "volumes": (Volume("pvc-1", "shop/data", "1Gi", "demo-worker-1"), Volume("pvc-2", "shop/old", "2Gi")),
-        "look": Look(want, healthy(want)), "certificates": CERTIFICATES,
+        "look": Snapshot(want, healthy(want)), "certificates": CERTIFICATES,
         "backup": Backup("etcd-2026-11-24T17:00:00", NOW - 720, following=NOW + 180, drill=NOW + 9 * 3600),
         "state": state(), "seconds": 3.2,
     }  # fmt: skip
@@ -79,7 +79,7 @@ def master_down():
     members = tuple(Member(f"a{n}", f"demo-master-{n}", healthy=n != 2) for n in (1, 2, 3))
     minions = {other: known for other, known in facts().items() if other != name}
     return well(
-        servers=servers, nodes=nodes, minions=minions, members=members, look=Look(DEMO, observed),
+        servers=servers, nodes=nodes, minions=minions, members=members, look=Snapshot(DEMO, observed),
         state=state(ready=False),
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def api_away():
     base = healthy()
     observed = change(base, api=False, ready=None, etcd=False, addons=False)
     return well(
-        api=False, nodes=None, volumes=None, look=Look(DEMO, observed), minions=facts(holder="nobody"),
+        api=False, nodes=None, volumes=None, look=Snapshot(DEMO, observed), minions=facts(holder="nobody"),
         certificates=(
             Certificate("api", "an API server", None, problem="192.0.2.9:6443: timed out"), *CERTIFICATES[1:],
         ),
@@ -111,7 +111,7 @@ def cloud_away():
 def nothing():
     """Return one of which there are settings and a map."""
     return World(
-        "demo", NOW, DEMO.nodes, "1.36.3", "10.30.0.5", servers={}, minions={}, look=Look(DEMO, Observed({}, {}))
+        "demo", NOW, DEMO.nodes, "1.36.3", "10.30.0.5", servers={}, minions={}, look=Snapshot(DEMO, Observed({}, {}))
     )
 
 
@@ -138,7 +138,7 @@ def creating():
         servers={n: s for n, s in listed().items() if n != gone},
         nodes={n: node for n, node in kubernetes_nodes().items() if "worker" not in n},
         minions={**{n: f for n, f in facts().items() if n != gone}, "demo-worker-1": fresh},
-        look=Look(DEMO, observed), working=True, state=state(ready=False, running=running), volumes=(),
+        look=Snapshot(DEMO, observed), working=True, state=state(ready=False, running=running), volumes=(),
         attempts={"join:demo-worker-1": {"count": 2, "until": NOW + 40, "why": "kubeadm join failed"}},
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def large(workers=300):
     nodes = kubernetes_nodes(want)
     nodes["demo-worker-250"]["ready"] = False
     observed = change(healthy(want), ready={**healthy(want).ready, "demo-worker-250": False})
-    return well(want, nodes=nodes, look=Look(want, observed), state=state(ready=False))
+    return well(want, nodes=nodes, look=Snapshot(want, observed), state=state(ready=False))
 
 
 WORLDS = {

@@ -37,13 +37,13 @@ from bench import (
     upgrading,
 )
 from bench.http_counter import Counter, Traffic, place
-from bench.probes import INTERVAL, Probe, Probing, ask, longest_gap, summary
 from bench.setting import BenchError, Setting
 from managed_k8s import names
 from managed_k8s.artifacts import mirror
 from managed_k8s.plan import plan, waiting
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
+from tests.support.probes import INTERVAL, Probe, Probing, ask, longest_gap, summary
 
 MOMENTS = st.lists(st.floats(0, 100), max_size=50)
 

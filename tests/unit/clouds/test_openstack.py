@@ -11,8 +11,8 @@ from managed_k8s import paths
 from managed_k8s.openstack import infrastructure, server, ssh
 from managed_k8s.openstack.provision import server as provision
 from tests.support.fake_cloud import Cloud
-from tests.unit.openstack.test_infrastructure import SETTINGS
-from tests.unit.openstack.test_server import GATEWAY, NAME
+from tests.support.settings import GATEWAY, NAME
+from tests.support.settings import INFRASTRUCTURE as SETTINGS
 
 PROFILE = {**GATEWAY, "provider": "openstack:openstack", "profile": "demo-gateway"}
 SECRET = "-----BEGIN PRIVATE KEY-----"

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from managed_k8s.execute import rollout
-from managed_k8s.execute.rollout import Rolling, RollingError
+from managed_k8s.execute.common import StepError
+from managed_k8s.execute.rollout import Rolling
 from managed_k8s.minions.jobs import Answer, JobError
-from managed_k8s.model.cluster import Desired, Facts, Observed, Step
-from managed_k8s.model.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Desired, Facts, Observed, Snapshot
+from managed_k8s.model.rollout import Rollout, Versions
+from managed_k8s.model.steps import KUBELET, MAINTAIN, RENEW, UPGRADE
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 
@@ -75,19 +76,13 @@ def run(store, parts, monkeypatch):
     def do(kind, name, rollout=None, boot="before"):
         versions = Versions(OLD, {MASTER: OLD}, {MASTER: OLD, WORKER: OLD})
         found = rollout or Rollout(target=NEW, versions=versions)
-        look = Look(Desired("demo", (), {}, "", ""), Observed({}, {name: Facts(boot=boot)}, rollout=found))
+        look = Snapshot(Desired("demo", (), {}, "", ""), Observed({}, {name: Facts(boot=boot)}, rollout=found))
         parts: Any = made
         rolling = Rolling(store, SETTINGS, parts, parts, lambda subject, words: None)
         rolling.actions()[kind](name, look)
 
     made = parts
     return do
-
-
-def test_every_kind_has_what_the_reconciler_needs():
-    assert set(KINDS) == set(rollout.LIMITS) == set(rollout.ADVICE) == set(rollout.DONE)
-    for kind in KINDS:
-        assert rollout.ADVICE[kind].format(node=Step("", kind, "demo-master-1", "").node)
 
 
 @pytest.mark.parametrize(("config", "first"), [(OLD, True), (NEW, False)])
@@ -108,14 +103,14 @@ def test_a_control_plane_that_failed_stays_on_record(run, parts):
 def test_a_control_plane_is_done_once_etcd_is_whole(run, parts, monkeypatch):
     monkeypatch.setattr(rollout, "_ETCD", 0)
     parts.answers["etcd_members"] = [{"id": "1", "healthy": False}]
-    with pytest.raises(RollingError, match="not every member of etcd is healthy"):
+    with pytest.raises(StepError, match="not every member of etcd is healthy"):
         run(UPGRADE, MASTER)
     assert parts.record.begun() == {MASTER: UPGRADE}
 
 
 def test_nothing_begins_beside_what_a_killed_reconciler_left_running(run, parts):
     parts.answers["saltutil.is_running"] = [{"fun": "managed_k8s_upgrade.control_plane"}]
-    with pytest.raises(RollingError, match="still running"):
+    with pytest.raises(StepError, match="still running"):
         run(UPGRADE, MASTER)
     assert parts.done == []
     assert parts.record.begun() == {}
@@ -176,7 +171,7 @@ def test_a_gateway_says_good_bye(run, parts):
 def test_a_gateway_that_does_not_serve_again_keeps_the_others_from_going(run, parts, monkeypatch):
     monkeypatch.setattr(rollout, "_NODE", 0)
     parts.record.ask_maintenance({GATEWAY: "before"}, packages=False)
-    with pytest.raises(RollingError, match="does not serve again"):
+    with pytest.raises(StepError, match="does not serve again"):
         run(MAINTAIN, GATEWAY)
     assert parts.record.begun() == {GATEWAY: MAINTAIN}
 
@@ -191,7 +186,7 @@ def test_a_server_that_does_not_come_back_is_left_to_healing(run, parts, monkeyp
     monkeypatch.setattr(rollout, "_BOOT", 0)
     parts.boots = ["before"]
     parts.record.ask_maintenance({WORKER: "before"}, packages=False)
-    with pytest.raises(RollingError, match="does not come back"):
+    with pytest.raises(StepError, match="does not come back"):
         run(MAINTAIN, WORKER)
     assert parts.record.begun() == {}, "what was begun is not said to be ill"
     assert list(parts.record.maintenance()) == [WORKER], "it is brought back once it is well"

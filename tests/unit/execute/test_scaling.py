@@ -8,34 +8,21 @@ import yaml
 
 from managed_k8s.config import cluster_map
 from managed_k8s.execute import scaling
+from managed_k8s.execute.common import StepError
 from managed_k8s.minions.jobs import JobError
 from managed_k8s.model import cluster as model
-from managed_k8s.model.cluster import Desired, Facts, Fleet, Member, Observed
+from managed_k8s.model.cluster import Desired, Facts, Observed, Snapshot
+from managed_k8s.model.membership import Fleet, Member
+from managed_k8s.model.steps import DRAIN, LEAVE, REMOVE, UNCORDON
 from managed_k8s.names import MASTER, WORKER, Node
-from managed_k8s.observe.observer import Look
 from managed_k8s.state import locks
 from managed_k8s.state.change_requests import ASKED, BEGUN, COMPLETE, LEFT_MAP, Intent
 from managed_k8s.state.store import Store
+from tests.support.fakes import Calls
 
 NAMES = ["demo-gateway-1", "demo-master-1", "demo-master-2", "demo-master-3", "demo-worker-1"]
 NODES = (Node("demo", MASTER, 1), Node("demo", MASTER, 3), Node("demo", WORKER, 1))
 MEMBERS = tuple(Member(f"id{n}", f"demo-master-{n}") for n in (1, 2, 3))
-
-
-class Calls:
-    """Everything that is asked of cloud, Kubernetes and minions, in order."""
-
-    def __init__(self, fails=()):
-        self.fails, self.made = fails, []
-
-    def __getattr__(self, name):
-        def call(*args, **kwargs):
-            words = [arg for arg in args if isinstance(arg, str)]
-            self.made.append((name, *(word.removeprefix("managed_k8s_node.") for word in words)))
-            if name in self.fails:
-                raise JobError("silent")
-
-        return call
 
 
 @pytest.fixture
@@ -52,7 +39,7 @@ def look(condemned=(), silent=(), **changes):
         fleet=Fleet(condemned=dict.fromkeys(condemned, "why"), members=MEMBERS),
     )
     fleet = dataclasses.replace(observed.fleet, **changes.pop("fleet", {}))
-    return Look(Desired("demo", NODES, {}, "", ""), dataclasses.replace(observed, fleet=fleet, **changes))
+    return Snapshot(Desired("demo", NODES, {}, "", ""), dataclasses.replace(observed, fleet=fleet, **changes))
 
 
 def run(store, kind, node, seen, fails=()):
@@ -64,24 +51,24 @@ def run(store, kind, node, seen, fails=()):
 
 
 def test_a_node_that_works_is_drained_within_the_limit(store):
-    assert run(store, model.DRAIN, "demo-worker-1", look(["demo-worker-1"])) == [("drain", "demo-worker-1")]
+    assert run(store, DRAIN, "demo-worker-1", look(["demo-worker-1"])) == [("drain", "demo-worker-1")]
 
 
 def test_volumes_are_let_go_only_of_a_server_that_is_off(store):
     seen = look(["demo-worker-1"], silent=["demo-worker-1"])
-    assert run(store, model.DRAIN, "demo-worker-1", seen) == [("stop", "demo-worker-1"), ("free", "demo-worker-1")]
+    assert run(store, DRAIN, "demo-worker-1", seen) == [("stop", "demo-worker-1"), ("free", "demo-worker-1")]
     with pytest.raises(JobError):
-        run(store, model.DRAIN, "demo-worker-1", seen, fails=["stop"])
+        run(store, DRAIN, "demo-worker-1", seen, fails=["stop"])
 
 
 def test_a_successor_is_not_powered_off_for_what_an_earlier_server_left(store):
     seen = look(silent=["demo-worker-1"], fleet={"remains": frozenset(["demo-worker-1"])})
-    assert run(store, model.DRAIN, "demo-worker-1", seen) == [("free", "demo-worker-1")]
+    assert run(store, DRAIN, "demo-worker-1", seen) == [("free", "demo-worker-1")]
 
 
 def test_a_master_stops_serving_before_another_one_takes_it_out_of_etcd(store):
     Intent(store).condemn({"demo-master-2": "2"}, LEFT_MAP)
-    calls = run(store, model.LEAVE, "demo-master-2", look(["demo-master-2"]))
+    calls = run(store, LEAVE, "demo-master-2", look(["demo-master-2"]))
     assert calls == [
         ("run", "demo-master-2", "stop_control_plane"),
         ("run", "demo-master-1", "remove_etcd_member", "id2"),
@@ -92,26 +79,28 @@ def test_a_master_stops_serving_before_another_one_takes_it_out_of_etcd(store):
 def test_a_dead_master_is_taken_out_of_etcd_by_one_that_is_ready(store):
     members = (MEMBERS[0], dataclasses.replace(MEMBERS[1], healthy=False, lost=True), MEMBERS[2])
     seen = look(silent=["demo-master-2"], fleet={"members": members})
-    seen = Look(seen.desired, dataclasses.replace(seen.observed, ready={"demo-master-1": False, "demo-master-3": True}))
-    calls = run(store, model.LEAVE, "demo-master-2", seen)
+    seen = Snapshot(
+        seen.desired, dataclasses.replace(seen.observed, ready={"demo-master-1": False, "demo-master-3": True})
+    )
+    calls = run(store, LEAVE, "demo-master-2", seen)
     assert calls == [("run", "demo-master-3", "remove_etcd_member", "id2")]
 
 
 def test_a_member_without_a_name_is_removed_by_its_id(store):
     stray = Member("abc", "", healthy=False, lost=True)
-    calls = run(store, model.LEAVE, "abc", look(fleet={"members": (*MEMBERS, stray)}))
+    calls = run(store, LEAVE, "abc", look(fleet={"members": (*MEMBERS, stray)}))
     assert calls == [("run", "demo-master-1", "remove_etcd_member", "abc")]
 
 
 def test_nobody_left_to_speak_to_etcd_through(store):
     seen = look(["demo-master-2"], silent=["demo-master-1", "demo-master-3"])
-    with pytest.raises(scaling.TurnoverError, match="no other master"):
-        run(store, model.LEAVE, "demo-master-2", seen)
+    with pytest.raises(StepError, match="no other master"):
+        run(store, LEAVE, "demo-master-2", seen)
 
 
 def test_node_then_server_then_key(store):
     Intent(store).condemn({"demo-worker-1": "5"}, "ill")
-    assert run(store, model.REMOVE, "demo-worker-1", look(["demo-worker-1"])) == [
+    assert run(store, REMOVE, "demo-worker-1", look(["demo-worker-1"])) == [
         ("delete_node", "demo-worker-1"),
         ("remove", "demo-worker-1"),
         ("forget", "demo-worker-1"),
@@ -126,19 +115,19 @@ def test_one_that_left_the_map_is_not_made_anew(store):
     said = Intent(store)
     said.completed(["demo-master-2"])
     said.condemn({"demo-master-2": "2"}, LEFT_MAP)
-    run(store, model.REMOVE, "demo-master-2", look(["demo-master-2"]))
+    run(store, REMOVE, "demo-master-2", look(["demo-master-2"]))
     assert (said.servers(), said.condemned()) == ({}, {})
 
 
 def test_a_removal_that_failed_is_still_wanted(store):
     Intent(store).condemn({"demo-worker-1": "5"}, "ill")
     with pytest.raises(JobError):
-        run(store, model.REMOVE, "demo-worker-1", look(["demo-worker-1"]), fails=["remove"])
+        run(store, REMOVE, "demo-worker-1", look(["demo-worker-1"]), fails=["remove"])
     assert Intent(store).condemned() == {"demo-worker-1": {"id": "5", "why": "ill"}}
 
 
 def test_a_gateway_says_good_bye(store):
-    calls = run(store, model.REMOVE, "demo-gateway-1", look(["demo-gateway-1"]), fails=["run"])
+    calls = run(store, REMOVE, "demo-gateway-1", look(["demo-gateway-1"]), fails=["run"])
     assert calls == [("run", "demo-gateway-1", "service.stop", "keepalived"), ("remove", "demo-gateway-1"),
                      ("forget", "demo-gateway-1")]  # fmt: skip
 
@@ -146,19 +135,19 @@ def test_a_gateway_says_good_bye(store):
 def test_what_a_lost_server_left_is_removed_and_its_successor_kept(store):
     Intent(store).completed(["demo-worker-1"])
     seen = look(silent=["demo-worker-1"], fleet={"remains": frozenset(["demo-worker-1"])})
-    assert run(store, model.REMOVE, "demo-worker-1", seen) == [("delete_node", "demo-worker-1")]
+    assert run(store, REMOVE, "demo-worker-1", seen) == [("delete_node", "demo-worker-1")]
     assert Intent(store).servers() == {"demo-worker-1": COMPLETE}
 
 
 def test_the_key_of_a_lost_server_that_left_the_map_goes(store):
     Intent(store).completed(["demo-worker-7"])
     seen = look(fleet={"lost": frozenset(["demo-worker-7"])})
-    assert ("forget", "demo-worker-7") in run(store, model.REMOVE, "demo-worker-7", seen)
+    assert ("forget", "demo-worker-7") in run(store, REMOVE, "demo-worker-7", seen)
     assert Intent(store).servers() == {}
 
 
 def test_a_master_that_stays_after_all_serves_again(store):
-    assert run(store, model.UNCORDON, "demo-master-2", look()) == [
+    assert run(store, UNCORDON, "demo-master-2", look()) == [
         ("run", "demo-master-2", "start_control_plane"), ("uncordon", "demo-master-2"),
     ]  # fmt: skip
 

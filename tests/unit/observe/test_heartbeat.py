@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from managed_k8s import names
-from managed_k8s.model.cluster import Facts, Member
+from managed_k8s.model.cluster import Facts
+from managed_k8s.model.membership import Member
 from managed_k8s.observe import health, health_signals, heartbeat
 from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.salt_master import cli

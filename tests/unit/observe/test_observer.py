@@ -13,7 +13,7 @@ from managed_k8s.observe import observer as observing
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import ASKED, COMPLETE, Intent
 from managed_k8s.state.store import Store
-from tests.unit.plan.test_healing import HEALING
+from tests.support.settings import HEALING
 
 MASTERS = [f"demo-master-{n}" for n in (1, 2, 3)]
 

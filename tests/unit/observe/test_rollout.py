@@ -8,7 +8,8 @@ from kubernetes.client.exceptions import ApiException
 
 from managed_k8s.kube import node_annotations, versions
 from managed_k8s.model.certificates import CertificateExpiry as Expiry
-from managed_k8s.model.rollout import KUBELET, MAINTAIN, UPGRADE, Rollout, Versions
+from managed_k8s.model.rollout import Rollout, Versions
+from managed_k8s.model.steps import KUBELET, MAINTAIN, UPGRADE
 from managed_k8s.observe import rollout
 from managed_k8s.state import certificates
 from managed_k8s.state.rollout import Record

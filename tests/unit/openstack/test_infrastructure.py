@@ -9,20 +9,8 @@ from managed_k8s.openstack import infrastructure, security_groups, teardown
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.state.store import Store
 from tests.support.fake_cloud import Cloud
+from tests.support.settings import INFRASTRUCTURE as SETTINGS
 
-SETTINGS = {
-    "openstack": {
-        "external_network": "external",
-        "network_cidr": "10.30.0.0/24",
-        "virtual_ip": "10.30.0.5",
-        "dns_servers": ["10.77.0.10"],
-        "anti_affinity": "soft",
-        "api_allowed_cidrs": ["0.0.0.0/0"],
-        "ssh_allowed_cidrs": ["0.0.0.0/0"],
-        "access_rules": False,
-    },
-    "kubernetes": {"cni": "flannel"},
-}
 EVERYTHING = {
     "networks": ["demo"],
     "subnets": ["demo"],

@@ -11,7 +11,7 @@ from managed_k8s.openstack.provision import command_check, preflight, server
 from managed_k8s.openstack.provision.preflight import Request
 from managed_k8s.state.store import Store
 from tests.support.fake_cloud import Cloud
-from tests.unit.openstack.test_infrastructure import SETTINGS
+from tests.support.settings import INFRASTRUCTURE as SETTINGS
 
 PROVIDER = {"driver": "openstack", "cloud": "lab", "minion": {"master": "192.0.2.1"}}
 

@@ -11,19 +11,8 @@ from managed_k8s.openstack.connection import CloudError
 from managed_k8s.openstack.provision import server as provision
 from managed_k8s.state.store import Store
 from tests.support.fake_cloud import Cloud
-from tests.unit.openstack.test_infrastructure import SETTINGS
-
-GATEWAY = {
-    "cluster": "demo",
-    "image": "debian-12",
-    "flavor": "small",
-    "networks": [
-        {"network": "demo", "security_groups": ["demo-gateway"], "allowed_address_pairs": [{"port": "demo-api"}]}
-    ],
-    "floating_ip": "external",
-    "server_group": "demo-gateway",
-}
-NAME = "demo-gateway-1"
+from tests.support.settings import GATEWAY, NAME
+from tests.support.settings import INFRASTRUCTURE as SETTINGS
 
 
 @pytest.fixture

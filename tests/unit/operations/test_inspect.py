@@ -11,7 +11,7 @@ from rich.console import Console
 
 from managed_k8s.config import load
 from managed_k8s.errors import RequestError
-from managed_k8s.model.cluster import Step
+from managed_k8s.model.steps import Step
 from managed_k8s.operations import inspect
 from managed_k8s.state import queue
 from managed_k8s.state.history import History

@@ -9,13 +9,13 @@ from managed_k8s.artifacts import mirror
 from managed_k8s.backup.record import Record as Backup
 from managed_k8s.errors import RequestError
 from managed_k8s.minions.jobs import Answer
-from managed_k8s.model.cluster import Facts
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Facts, Snapshot
 from managed_k8s.operations import nodes
 from managed_k8s.operations import upgrade as upgrading
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
-from tests.unit.plan.test_rollout import DEMO, NEW, OLD, change, rolling, running
+from tests.support.clusters import change
+from tests.support.rollouts import DEMO, NEW, OLD, rolling, running
 
 BACKUP = Backup("etcd-1", 0.0, "demo-master-2", "upgrade", OLD, "3.6.8", "c", 1, 1, 1, 1, 1, "s", "c")
 SETTINGS = {"kubernetes": {"version": OLD}, "artifacts": {"sha256": None}}
@@ -45,7 +45,7 @@ def world(tmp_path, monkeypatch) -> Any:
         offered={"base": "http://m", "sums": {}, "versions": {}},
     )  # fmt: skip
     made.store.path("x")
-    made.observer = lambda: SimpleNamespace(look=lambda: Look(DEMO, made.observed))
+    made.observer = lambda: SimpleNamespace(look=lambda: Snapshot(DEMO, made.observed))
     for module in (upgrading, nodes):
         monkeypatch.setattr(module, "Cluster", lambda opts, name: made)
         monkeypatch.setattr(module, "choose", lambda opts, cluster: cluster or "demo")

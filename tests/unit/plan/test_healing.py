@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from managed_k8s import names, plan
-from managed_k8s.config import settings as cluster_settings
-from managed_k8s.execute import executor, healing
+from managed_k8s.execute import healing
 from managed_k8s.model import cluster as model
-from managed_k8s.model.cluster import CREATE, DRAIN, INIT, LEAVE, REMOVE, Facts, Fleet, Member
-from managed_k8s.model.health import REBOOT, REPLACE, RESTART, START, Health, Patient, Signs
+from managed_k8s.model.cluster import Facts, Snapshot
+from managed_k8s.model.health import Health, Patient, Signs
+from managed_k8s.model.membership import Fleet, Member
+from managed_k8s.model.steps import CREATE, DRAIN, INIT, LEAVE, REBOOT, REMOVE, REPLACE, RESTART, START, runnable
 from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER
 from managed_k8s.observe import diagnosis
-from managed_k8s.observe.observer import Look
-from managed_k8s.plan import scaling
 from managed_k8s.state import healing as healing_state
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
-from tests.unit.plan.test_plan import DEMO, change, desired, healthy
+from tests.support.clusters import DEMO, change, desired, healthy
+from tests.support.fakes import Calls
+from tests.support.settings import HEALING
 
-HEALING: dict[str, Any] = cluster_settings._with_defaults({}, cluster_settings.schema()["properties"]["healing"])
 NAMES = {role: [node.id for node in DEMO.nodes if node.role == role] for role in ROLES}
 DESTRUCTIVE = (REBOOT, REPLACE)
 LADDER = (RESTART, START, REBOOT, REPLACE)
@@ -470,7 +470,7 @@ class World:
 
     def do(self, step):
         """Run a step; it helps, or does not."""
-        if step.kind not in healing.LIMITS:
+        if step.kind not in LADDER:
             return
         self.clinic.tries(step.node, step.kind, str(self.server[step.node]))
         if step.kind == REPLACE:
@@ -495,10 +495,10 @@ def test_whatever_fails_no_rule_is_broken_and_it_ends(world):
     tried = 0
     for _ in range(120):
         observed = world.observed()
-        steps = model.runnable(plan.plan(world.want, observed))
+        steps = runnable(plan.plan(world.want, observed))
         assert not only(steps, INIT), "there is an etcd"
         hard = [step for step in steps if step.kind in (*DESTRUCTIVE, REMOVE, LEAVE)]
-        masters = [step.node for step in hard if scaling.is_master(step.node)]
+        masters = [step.node for step in hard if names.is_master(step.node)]
         assert len(masters) <= 1, "one master at a time"
         for name in masters:
             healthy_without = sum(world.up(other) for other in world.masters if other != name)
@@ -509,12 +509,12 @@ def test_whatever_fails_no_rule_is_broken_and_it_ends(world):
         assert len(workers) <= max(1, int(count * 0.4)), "a share of the workers"
         for step in steps:
             world.do(step)
-            tried += step.kind in healing.LIMITS
+            tried += step.kind in LADDER
         if all(map(world.up, world.states)) and not steps:
             break
     else:
         # What is left was given up, needs another source, or an operator.
-        assert not model.runnable(plan.plan(world.want, world.observed()))
+        assert not runnable(plan.plan(world.want, world.observed()))
     most = sum(HEALING[role]["attempts"] * len(group) for role, group in world.clinic.names.items())
     assert tried <= most * 2
     if all(map(world.up, world.states)):
@@ -527,7 +527,7 @@ def test_single_failures_are_healed_when_remedies_help(world):
     world.failures, world.helps = 1, 1.0
     world.fail()
     for _ in range(30):
-        for step in model.runnable(plan.plan(world.want, world.observed())):
+        for step in runnable(plan.plan(world.want, world.observed())):
             world.do(step)
     hopeless = len(world.masters) == 1 and not world.up(world.masters[0])
     assert hopeless or all(map(world.up, world.states))
@@ -543,18 +543,10 @@ def store(tmp_path):
     return made
 
 
-class Calls:
-    def __init__(self):
-        self.made = []
-
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: self.made.append((name, *args))
-
-
 @pytest.mark.parametrize(
     ("kind", "calls"),
     [
-        (RESTART, [("run", "demo-worker-1", "managed_k8s_node.revive")]),
+        (RESTART, [("run", "demo-worker-1", "revive")]),
         (START, [("start", "demo-worker-1")]),
         (REBOOT, [("reboot", "demo-worker-1")]),
         (REPLACE, []),
@@ -563,7 +555,7 @@ class Calls:
 def test_what_is_done_is_noted_first(store, kind, calls):
     made: Any = Calls()
     observed = ill(Patient("demo-worker-1", "its minion is silent", kind))
-    healing.Healing(store, made, made).actions()[kind]("demo-worker-1", Look(DEMO, observed))
+    healing.Healing(store, made, made).actions()[kind]("demo-worker-1", Snapshot(DEMO, observed))
     assert made.made == calls
     (attempt,) = healing_state.read(store)["servers"]["demo-worker-1"]["tried"]
     assert (attempt["what"], attempt["server"]) == (kind, "w1")
@@ -575,7 +567,7 @@ def test_what_the_cloud_refuses_is_tried_again(store):
     made: Any = Calls()
     made.reboot = lambda name: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        healing.Healing(store, made, made).actions()[REBOOT]("demo-worker-1", Look(DEMO, healthy()))
+        healing.Healing(store, made, made).actions()[REBOOT]("demo-worker-1", Snapshot(DEMO, healthy()))
     (attempt,) = healing_state.read(store)["servers"]["demo-worker-1"]["tried"]
     assert attempt["refused"]
     clinic = Clinic()
@@ -584,15 +576,6 @@ def test_what_the_cloud_refuses_is_tried_again(store):
     clinic.record["servers"]["demo-worker-1"]["tried"][0]["refused"] = True
     (patient,) = clinic.look(dead("demo-worker-1"), after=5).patients
     assert (patient.remedy, patient.held) == (REBOOT, "")
-
-
-def test_every_step_has_a_limit_and_advice():
-    from managed_k8s.reconcile import reconciler
-
-    for kind in (RESTART, START, REBOOT, REPLACE):
-        assert executor.LIMITS[kind] > 0
-        assert executor.ADVICE[kind]
-        assert reconciler.DONE[kind]
 
 
 def test_an_attempt_that_began_after_the_look_is_not_lost(store):

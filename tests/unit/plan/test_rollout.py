@@ -1,74 +1,19 @@
 """The order in which versions, reboots and certificates are rolled through a cluster."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from managed_k8s.model.cluster import CONVERGE, SMOKE, Desired, Facts, Marker, Observed, Step, runnable
-from managed_k8s.model.rollout import KINDS, KUBELET, MAINTAIN, RENEW, UPGRADE, Rollout, Versions, is_older
-from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
+from managed_k8s.model.cluster import Facts
+from managed_k8s.model.rollout import Versions, is_older
+from managed_k8s.model.steps import CONVERGE, KUBELET, MAINTAIN, RENEW, SMOKE, UPGRADE, Step, runnable
 from managed_k8s.plan import plan, waiting
-from managed_k8s.reconcile import reconciler
+from managed_k8s.plan.startable import startable
+from tests.support.clusters import change, ids
 from tests.support.plans import assert_in_order
+from tests.support.rollouts import DEMO, MASTERS, NEW, OLD, WORKERS, desired, rolling, running, runs
 
-OLD, NEW = "1.36.3", "1.37.2"
-
-
-def desired(masters=3, workers=4, gateways=2):
-    counts = {GATEWAY: gateways, MASTER: masters, WORKER: workers}
-    nodes = tuple(Node("demo", role, n + 1) for role, count in counts.items() for n in range(count))
-    return Desired("demo", nodes, dict.fromkeys((node.id for node in nodes), "current"), "resources", "smoke")
-
-
-DEMO = desired()
-MASTERS = [f"demo-master-{n}" for n in (1, 2, 3)]
-WORKERS = [f"demo-worker-{n}" for n in (1, 2, 3, 4)]
-
-
-def running(want=DEMO, **rollout):
-    """A cluster that is well and runs the old version."""
-    names = [node.id for node in want.nodes]
-    nodes = [node.id for node in want.nodes if node.role != GATEWAY]
-    masters = [node.id for node in want.nodes if node.role == MASTER]
-    versions = Versions(OLD, dict.fromkeys(masters, OLD), dict.fromkeys(nodes, OLD))
-    return Observed(
-        servers=dict.fromkeys(names, "ACTIVE"),
-        minions={name: Facts("current", "joined" if name in nodes else "none", boot="before") for name in names},
-        known=frozenset(names),
-        marker=Marker(masters[0], finished=True),
-        api=True,
-        access=True,
-        ready=dict.fromkeys(nodes, True),
-        etcd=True,
-        addons=True,
-        resources="resources",
-        smoke="smoke",
-        rollout=Rollout(**{"target": OLD, "versions": versions} | rollout),
-    )
-
-
-def change(observed, **changes):
-    return dataclasses.replace(observed, **changes)
-
-
-def rolling(observed, **changes):
-    return change(observed, rollout=dataclasses.replace(observed.rollout, **changes))
-
-
-def runs(observed, config=None, control_planes=None, kubelets=None):
-    before = observed.rollout.versions
-    after = Versions(
-        config or before.config,
-        {**before.control_planes, **(control_planes or {})},
-        {**before.kubelets, **(kubelets or {})},
-    )
-    return rolling(observed, versions=after)
-
-
-def ids(steps):
-    return [step.id for step in steps]
+ROLLING = (UPGRADE, KUBELET, MAINTAIN, RENEW)
 
 
 def next_ids(observed, want=DEMO):
@@ -144,7 +89,7 @@ def test_it_stops_at_the_first_node_that_is_ill(name):
     assert next_ids(ill) == []
     assert all(step.held == f"first {name} must be Ready" for step in plan(DEMO, ill))
     gone = {other: ready for other, ready in observed.ready.items() if other != name}
-    assert not set(KINDS) & {step.kind for step in runnable(plan(DEMO, change(observed, ready=gone)))}
+    assert not set(ROLLING) & {step.kind for step in runnable(plan(DEMO, change(observed, ready=gone)))}
 
 
 def test_it_waits_for_etcd():
@@ -191,16 +136,6 @@ def test_a_node_whose_turn_it_is_is_converged_by_its_own_step():
     assert not [step for step in plan(DEMO, change(observed, minions=stale)) if step.kind == CONVERGE]
 
 
-class Attempts(reconciler.Attempts):
-    """Nothing ever failed."""
-
-    def __init__(self):
-        pass
-
-    def until(self, step):
-        return 0.0
-
-
 # Reboots
 
 
@@ -245,13 +180,11 @@ def test_certificates_that_ended_are_renewed_without_an_api():
 def test_one_change_of_the_control_plane_at_a_time():
     """What may start at once is started at once, but for masters."""
 
-    steps = [Step(f"{kind}:{name}", kind, name, "") for kind, name in zip(KINDS[:3], MASTERS, strict=True)]
-    chosen = reconciler.startable(
-        [*steps, Step("renew:demo-master-3", RENEW, "demo-master-3", "")], [], 1.0, Attempts()
-    )
+    steps = [Step(f"{kind}:{name}", kind, name, "") for kind, name in zip(ROLLING[:3], MASTERS, strict=True)]
+    chosen = startable([*steps, Step("renew:demo-master-3", RENEW, "demo-master-3", "")], [])
     assert [step.node for step in chosen] == ["demo-master-1"]
     workers = [Step(f"kubelet:{name}", KUBELET, name, "") for name in WORKERS[:2]]
-    assert len(reconciler.startable(workers, [], 1.0, Attempts())) == 2
+    assert len(startable(workers, [])) == 2
 
 
 # In any world
@@ -261,7 +194,7 @@ VERSIONS = st.sampled_from([OLD, NEW, "1.38.0", "1.35.9"])
 
 @st.composite
 def worlds(draw):
-    some = st.dictionaries(st.sampled_from([*MASTERS, *WORKERS]), st.sampled_from(KINDS), max_size=4)
+    some = st.dictionaries(st.sampled_from([*MASTERS, *WORKERS]), st.sampled_from(ROLLING), max_size=4)
     versions = Versions(
         draw(VERSIONS | st.just("")),
         draw(st.dictionaries(st.sampled_from(MASTERS), VERSIONS)),
@@ -289,9 +222,9 @@ def test_in_no_world_a_rule_is_broken(observed):
     versions, target = observed.rollout.versions, observed.rollout.target
     steps = plan(DEMO, observed)
     assert_in_order(steps)
-    now = [step for step in runnable(steps) if step.kind in KINDS]
-    assert sum("-master-" in step.node for step in reconciler.startable(steps, [], 1.0, Attempts())
-               if step.kind in KINDS) <= 1  # fmt: skip
+    now = [step for step in runnable(steps) if step.kind in ROLLING]
+    assert sum("-master-" in step.node for step in startable(steps, [])
+               if step.kind in ROLLING) <= 1  # fmt: skip
     assert sum("-gateway-" in step.node for step in now) <= 1
     upgrades = [step for step in now if step.kind == UPGRADE]
     kubelets = [step for step in now if step.kind == KUBELET]

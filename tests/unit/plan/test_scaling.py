@@ -6,25 +6,15 @@ from hypothesis import strategies as st
 
 from managed_k8s.kube import node_annotations
 from managed_k8s.model import cluster as model
-from managed_k8s.model.cluster import (
-    CREATE,
-    DRAIN,
-    JOIN,
-    LEAVE,
-    REMOVE,
-    UNCORDON,
-    Facts,
-    Fleet,
-    Marker,
-    Member,
-    runnable,
-)
-from managed_k8s.names import GATEWAY, MASTER, WORKER, parse
+from managed_k8s.model.cluster import Facts, Marker
+from managed_k8s.model.membership import Fleet, Member
+from managed_k8s.model.steps import CREATE, DRAIN, JOIN, LEAVE, REMOVE, UNCORDON, runnable
+from managed_k8s.names import GATEWAY, MASTER, WORKER, is_master, parse
 from managed_k8s.observe import membership
 from managed_k8s.plan import plan, scaling, waiting
 from managed_k8s.state.change_requests import ASKED, BEGUN, COMPLETE, LEFT_MAP
+from tests.support.clusters import DEMO, FRESH, change, desired, healthy, ids, of_kind
 from tests.support.plans import assert_in_order
-from tests.unit.plan.test_plan import DEMO, FRESH, change, desired, healthy, ids, of_kind
 
 TURNOVER = (DRAIN, LEAVE, REMOVE, CREATE, UNCORDON)
 MEMBERS = tuple(Member(str(n), f"demo-master-{n}") for n in (1, 2, 3))
@@ -355,7 +345,7 @@ def test_in_no_world_a_step_costs_the_quorum(observed):
     assert_in_order(steps)
     now = runnable(steps)
     leaves = of_kind(now, LEAVE)
-    changes = {step.node for step in [*leaves, *of_kind(now, JOIN, DRAIN, REMOVE)] if scaling.is_master(step.node)}
+    changes = {step.node for step in [*leaves, *of_kind(now, JOIN, DRAIN, REMOVE)] if is_master(step.node)}
     event(f"masters changed at once: {len(changes)}")
     assert len(changes) <= 1, "never two masters at once"
     for step in leaves:
@@ -364,7 +354,7 @@ def test_in_no_world_a_step_costs_the_quorum(observed):
         rest = [m for m in members if m.voter and m not in going]
         assert sum(m.healthy for m in rest) > len(rest) // 2 or not any(m.voter for m in going)
     for step in of_kind(now, REMOVE):
-        if scaling.is_master(step.node):
+        if is_master(step.node):
             assert not any(m.node == step.node and _goes(m, step.node, observed) for m in observed.fleet.members or ())
 
 
@@ -391,7 +381,7 @@ class World:
         self.minions[name], self.intent.states[name] = FRESH, COMPLETE
 
     def enter(self, name):
-        master = scaling.is_master(name)
+        master = is_master(name)
         self.minions[name] = dataclasses.replace(self.minions[name], kubeadm=model.JOINED, etcd_data=master)
         assert name not in self.nodes, "a Node of an earlier server is gone before"
         self.nodes[name] = node(provider_id=f"openstack:///{self.servers[name]['id']}")

@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
-from managed_k8s.execute import executor
 from managed_k8s.model import cluster as model
-from managed_k8s.model import health, rollout
-from managed_k8s.model.cluster import Desired, Facts, Fleet, Marker, Observed, Step
+from managed_k8s.model import steps as model_steps
+from managed_k8s.model.cluster import Desired, Facts, Marker, Observed, Snapshot
+from managed_k8s.model.membership import Fleet
+from managed_k8s.model.steps import (
+    INIT,
+    JOIN,
+    Step,
+)
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
-from managed_k8s.observe.observer import Look
 from managed_k8s.reconcile import reconciler as reconciling
-from managed_k8s.state import queue
+from managed_k8s.state import attempts, queue
+from managed_k8s.state.attempts import StepAttempts
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 
@@ -38,7 +43,7 @@ class Cluster:
     # Observer
 
     def look(self):
-        return Look(DESIRED, self.observed)
+        return Snapshot(DESIRED, self.observed)
 
     def forget(self, minions):
         pass
@@ -49,7 +54,7 @@ class Cluster:
         pass
 
     def run(self, step, look):
-        master = step.kind == model.INIT or (step.kind == model.JOIN and "master" in step.node)
+        master = step.kind == INIT or (step.kind == JOIN and "master" in step.node)
         with self._lock:
             self.masters_at_once += master
             self.most_masters = max(self.most_masters, self.masters_at_once)
@@ -101,7 +106,7 @@ def store(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(reconciling, "SETTLE", 0.02)
-    monkeypatch.setattr(reconciling, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(attempts, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(reconciling, "_LOCK_WAIT", 0.1)
 
 
@@ -172,24 +177,9 @@ def test_what_failed_is_tried_again_and_the_rest_goes_on(store):
 
 def test_a_ready_cluster_has_no_failures(store):
     # An init whose reconciler was killed ends by itself: no later step says that it went well.
-    reconciling.Attempts(store).failed(
-        Step("init:demo-master-1", model.INIT, "demo-master-1", "initialise"), "still running"
-    )
+    StepAttempts(store).failed(Step("init:demo-master-1", INIT, "demo-master-1", "initialise"), "still running")
     assert run(store, Cluster()).ready
     assert store.read("attempts.json") == {}
-
-
-def test_what_keeps_failing_is_left_alone_for_longer_each_time(store, monkeypatch):
-    monkeypatch.setattr(reconciling.time, "time", lambda: 1000.0)
-    step = Step("addons", model.ADDONS, "", "apply")
-    attempts = reconciling.Attempts(store)
-    pauses = []
-    for _ in range(20):
-        attempts.failed(step, "no")
-        pauses.append(attempts.until(step) - 1000)
-    assert pauses == sorted(pauses)
-    assert pauses[-1] <= 600
-    assert reconciling.Attempts(store).until(step) == attempts.until(step), "the next run knows"
 
 
 def test_it_ends_when_nothing_moves(store):
@@ -211,20 +201,6 @@ def test_a_paused_cluster_is_looked_at_and_left_alone(store):
     assert cluster.done == []
     assert outcome.steps
     assert any("network work" in sentence for sentence in outcome.waiting)
-
-
-def test_masters_come_and_go_one_at_a_time():
-    running = Step("join:demo-master-2", model.JOIN, "demo-master-2", "")
-    steps = [
-        Step("leave:demo-master-3", model.LEAVE, "demo-master-3", ""),
-        Step("remove:demo-master-1", model.REMOVE, "demo-master-1", ""),
-        Step("remove:demo-worker-1", model.REMOVE, "demo-worker-1", ""),
-    ]
-    attempts: Any = type("Attempts", (), {"until": lambda self, step: 0})()
-    assert [s.id for s in reconciling.startable(steps, [running], time.time(), attempts)] == ["remove:demo-worker-1"]
-    assert [s.id for s in reconciling.startable(steps, [], time.time(), attempts)] == [
-        "leave:demo-master-3", "remove:demo-worker-1",
-    ]  # fmt: skip
 
 
 def test_a_look_that_fails_is_no_end(store):
@@ -299,7 +275,8 @@ def test_a_killed_one_gives_the_lock_back(tmp_path, store):
 
 
 def test_a_step_that_hangs_is_given_up(store, monkeypatch):
-    monkeypatch.setattr(executor, "LIMITS", dict.fromkeys(executor.LIMITS, 0.05))
+    quick = {name: dataclasses.replace(kind, limit=0.05) for name, kind in model_steps.KINDS.items()}
+    monkeypatch.setattr(model_steps, "KINDS", quick)
     cluster: Any = Cluster()
     cluster.run = lambda step, look: time.sleep(1)
     with pytest.raises(reconciling.OverdueError):
@@ -348,47 +325,6 @@ def test_one_that_takes_its_turns_may_last(store, monkeypatch):
     cluster.run = last
     assert run(store, cluster).ready
     assert told[-1] == "end"
-
-
-def test_a_running_step_counts_as_open_though_its_effect_is_seen(store):
-    running = Step("join:demo-master-2", model.JOIN, "demo-master-2", "")
-    steps = [
-        Step("join:demo-master-3", model.JOIN, "demo-master-3", ""),
-        Step("converge:demo-master-2", model.CONVERGE, "demo-master-2", ""),
-        Step("join:demo-worker-1", model.JOIN, "demo-worker-1", ""),
-        Step("smoke", model.SMOKE, "", "", needs=("join:demo-master-2",)),
-    ]
-    found = reconciling.startable(steps, [running], time.time(), reconciling.Attempts(store))
-    assert [step.id for step in found] == ["join:demo-worker-1"]
-
-
-@pytest.mark.parametrize("open_too", [False, True])
-def test_the_next_node_waits_for_a_step_that_is_about_to_end(store, open_too):
-    running = Step("maintain:demo-master-3", rollout.MAINTAIN, "demo-master-3", "")
-    following = Step("maintain:demo-worker-1", rollout.MAINTAIN, "demo-worker-1", "")
-    other = Step("join:demo-worker-2", model.JOIN, "demo-worker-2", "")
-    steps = [following, other, *([running] if open_too else [])]
-    found = reconciling.startable(steps, [running], time.time(), reconciling.Attempts(store))
-    # Beside one that the plan still has, what the plan lets begin does.
-    assert found == ([following, other] if open_too else [other])
-
-
-@pytest.mark.parametrize("kind", [model.INIT, model.ACCESS, model.JOIN, model.RESOURCES, model.CONVERGE])
-def test_kubeadm_runs_beside_the_end_of_converging_and_nothing_else_does(store, kind):
-    converging = Step("converge:demo-master-1", model.CONVERGE, "demo-master-1", "")
-    other = Step(f"{kind}:demo-master-1", kind, "demo-master-1", "")
-    found = reconciling.startable([other], [converging], time.time(), reconciling.Attempts(store))
-    assert (found == [other]) is (kind in (model.INIT, model.ACCESS, model.JOIN))
-    assert reconciling.startable([converging], [other], time.time(), reconciling.Attempts(store)) == []
-
-
-def test_every_kind_of_step_has_a_limit_advice_and_an_event():
-    kinds = {model.CONVERGE, model.INIT, model.ACCESS, model.JOIN, model.ADDONS, model.RESOURCES, model.SMOKE}
-    kinds |= {model.INFRASTRUCTURE, model.DRAIN, model.LEAVE, model.REMOVE, model.CREATE, model.UNCORDON}
-    kinds |= {health.RESTART, health.START, health.REBOOT, health.REPLACE}
-    kinds |= {*rollout.KINDS}
-    for table in (reconciling.DONE, executor.LIMITS, executor.ADVICE):
-        assert set(table) == kinds
 
 
 def test_notes_are_bounded_and_harmless(store):

@@ -11,7 +11,7 @@ import pytest
 
 from managed_k8s import names
 from managed_k8s.kube import access
-from managed_k8s.minions.jobs import Answer, JobError
+from managed_k8s.minions.jobs import JobError
 from managed_k8s.operations import restore as restoring
 from managed_k8s.reconcile.reconciler import Outcome
 from managed_k8s.restore import plan as planning
@@ -22,6 +22,7 @@ from managed_k8s.state.change_requests import RESTORE, Intent
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from tests.support import backups
+from tests.support.fakes import Cloud, Jobs, Kube
 
 NODES = [node for name in ("demo-gateway-1", "demo-master-1", "demo-master-2") if (node := names.parse(name))]
 ENCRYPTION = "resources: [{providers: [{secretbox: {keys: [{name: key1, secret: c2VjcmV0}]}}, {identity: {}}]}]\n"
@@ -74,29 +75,6 @@ class Backups:
         return made()
 
 
-class Jobs:
-    """Minions that note what they are asked, and fail where they are told to."""
-
-    def __init__(self, log):
-        self.log, self.fails, self.answers, self.says = log, set(), {}, {}
-
-    def accepted(self, cluster):
-        return ["demo-gateway-1", "demo-master-1", "demo-master-2"]
-
-    def ask(self, minions, function, *args, limit, expected=()):
-        self.log.append((function.rpartition(".")[2], *sorted(minions)))
-        if function.endswith("inspect"):
-            return {name: Answer(self.answers[name], ok=True) for name in minions if name in self.answers}
-        return {}
-
-    def run(self, minion, function, *args, limit, **kwargs):
-        name = function.removeprefix("managed_k8s_restore.")
-        self.log.append((name, minion))
-        if name in self.fails:
-            raise JobError(f"{minion}: {name}: no")
-        return self.says.get(name, True)
-
-
 class Reconciler:
     """Ends as it is told."""
 
@@ -108,39 +86,16 @@ class Reconciler:
         return self.outcome
 
 
-class Cloud:
-    """Servers in a dictionary."""
-
-    def __init__(self, log):
-        self.log = log
-        self.list = {node.id: {"id": f"id-{node.id}", "status": "ACTIVE", "address": None} for node in NODES}
-
-    def servers(self):
-        return self.list
-
-    def begin(self):
-        self.log.append(("begin",))
-
-    def stop(self, name):
-        self.log.append(("power off", name))
-
-
-class Kube:
-    """An API that is there."""
-
-    def answers(self):
-        return True
-
-    def connect(self):
-        return None
-
-
 class Cluster:
     """What looks like a managed_k8s.cluster.Cluster."""
 
     def __init__(self, folder: Path, log: list[Any]) -> None:
         self.store, self.nodes, self.log = Store(folder, "demo"), NODES, log
-        self.cloud, self.kube, self.backups = Cloud(log), Kube(), Backups(folder / "scratch")
+        self.cloud, self.kube, self.backups = (
+            Cloud(log, [node.id for node in NODES]),
+            Kube(),
+            Backups(folder / "scratch"),
+        )
         self._reconciler = Reconciler(log)
         # The version that its settings had when they were read, as those of a live one are read once.
         self.version = (self.store.read(versions.SEEN) or {}).get("config")
@@ -179,7 +134,7 @@ def restore(tmp_path, log, monkeypatch) -> Any:
 
     monkeypatch.setattr(stale_objects, "clean", cleaned)
     monkeypatch.setattr(access, "is_good", lambda store: True)
-    jobs: Any = Jobs(log)
+    jobs: Any = Jobs(log, otherwise=True)
     made: Any = Restore(cluster, jobs, send, lambda: log.append(("infra",)), History(cluster.store), lambda words: None)
     made.sent = sent
     return made
@@ -198,7 +153,7 @@ def test_going_back_is_done_in_order(restore, log):
 
 
 def test_after_an_upgrade_the_base_gets_the_programs_of_the_backup_while_all_runs_on(restore, log):
-    restore.jobs.says["runs"] = False
+    restore.jobs.answers["runs"] = False
     assert restore.run(BACK)
     assert log[2:5] == [("runs", "demo-master-1"), ("state.apply", "demo-master-1"), ("stand_down", "demo-master-2")]
     assert restore.store.read("versions.json")["config"] == RECORD.kubernetes
@@ -273,7 +228,7 @@ def test_silent_masters_are_off_and_condemned_before_the_database_starts(restore
 
 
 def test_servers_are_made_only_once_nobody_can_take_one_for_a_first_master(restore, log):
-    restore.jobs.answers = {"demo-master-1": left(), "demo-gateway-1": left()}
+    restore.jobs.told = {"demo-master-1": left(), "demo-gateway-1": left()}
     plan = Plan(
         "restore-1", base="demo-master-1", fresh=True, backup=RECORD.name, make=("demo-master-1", "demo-master-2")
     )
@@ -309,7 +264,7 @@ WELL = {"kubeadm": "joined", "database": True, "quorum": True, "revision": 9, "i
 
 
 def test_a_begun_one_is_proposed_again_and_another_wish_replaces_it(restore):
-    restore.jobs.answers = {name: left(**WELL) for name in ("demo-master-1", "demo-master-2")}
+    restore.jobs.told = {name: left(**WELL) for name in ("demo-master-1", "demo-master-2")}
     restore.jobs.fails = {"restore"}
     with pytest.raises(JobError):
         restore.run(BACK)
@@ -323,20 +278,20 @@ def test_a_begun_one_is_proposed_again_and_another_wish_replaces_it(restore):
 def test_a_restore_that_only_waits_for_joins_does_not_hide_a_new_loss(restore):
     restore.cluster.reconciler().outcome = Outcome([], ["waiting"])
     restore.run(BACK)
-    restore.jobs.answers = {"demo-master-2": left(**WELL | {"quorum": False})}
+    restore.jobs.told = {"demo-master-2": left(**WELL | {"quorum": False})}
     found = restoring.propose(restore, None, None)
     assert not found.resumed
     assert (found.plan.base, found.plan.own) == ("demo-master-2", True)
 
 
 def test_servers_that_cannot_say_what_they_are_are_named(restore):
-    restore.jobs.answers = {"demo-master-1": "Traceback: oh"}
+    restore.jobs.told = {"demo-master-1": "Traceback: oh"}
     with pytest.raises(RestoreError, match="demo-master-1: Traceback: oh"):
         restore.look()
 
 
 def test_looks_at_servers_as_they_are(restore):
-    restore.jobs.answers = {"demo-master-1": left(**WELL)}
+    restore.jobs.told = {"demo-master-1": left(**WELL)}
     found = restore.look()
     assert isinstance(found, Situation)
     assert found.left == {"demo-master-1": Left("joined", True, True, 9, 5)}

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.probes import Summary
 from managed_k8s import names
 from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER
-from tests.e2e.healing import STRIKES
 from tests.soak import run
 from tests.soak.draw import KINDS, Fault, draw
 from tests.soak.report import Outcome, lines, passed
+from tests.support.faults import STRIKES
+from tests.support.probes import Summary
 
 
 def servers(gateways=2, masters=3, workers=2):

@@ -8,8 +8,8 @@ from managed_k8s import cluster as live
 from managed_k8s.artifacts import mirror
 from managed_k8s.config import settings as settings_module
 from managed_k8s.minions import pillar as node_pillar
-from managed_k8s.model import rollout as rollout_model
-from managed_k8s.model.rollout import KUBELET, Versions
+from managed_k8s.model.rollout import Versions, is_older, number
+from managed_k8s.model.steps import KUBELET
 from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER, Node
 from managed_k8s.state import versions
 from managed_k8s.state.rollout import Record
@@ -55,10 +55,10 @@ def version_of(store, name, version=OLD):
 
 
 def test_versions_are_compared_as_numbers():
-    assert rollout_model.is_older("1.9.10", "1.36.3")
-    assert not rollout_model.is_older("1.36.3", "1.36.3")
-    assert rollout_model.is_older("1.36.3", "1.36.12")
-    assert rollout_model.number("1.37.2+build") == rollout_model.number("1.37.2-rc.1") == (1, 37, 2)
+    assert is_older("1.9.10", "1.36.3")
+    assert not is_older("1.36.3", "1.36.3")
+    assert is_older("1.36.3", "1.36.12")
+    assert number("1.37.2+build") == number("1.37.2-rc.1") == (1, 37, 2)
 
 
 def test_a_cluster_begins_with_the_version_of_the_settings(store):

@@ -27,7 +27,7 @@ from managed_k8s.status import certificates, collect, status, volumes
 from managed_k8s.status.facts import CLOUD, ETCD, KUBERNETES, MINIONS, PLAN, VOLUMES, Volume
 from tests.support import worlds as worlds
 from tests.support.backups import record
-from tests.unit.plan.test_plan import DEMO, desired
+from tests.support.clusters import DEMO, desired
 
 
 class Parts:

@@ -9,7 +9,7 @@ from managed_k8s.model.cluster import Observed
 from managed_k8s.plan import plan, progress, waiting
 from managed_k8s.status import live
 from managed_k8s.status.live import Scene
-from tests.unit.plan.test_plan import DEMO, FRESH, change, desired, healthy, servers, with_facts, worlds
+from tests.support.clusters import DEMO, FRESH, change, desired, healthy, servers, with_facts, worlds
 
 NOW = 1000.0
 

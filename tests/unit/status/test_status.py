@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from managed_k8s import paths
-from managed_k8s.model.cluster import Fleet, Member
-from managed_k8s.observe.observer import Look
+from managed_k8s.model.cluster import Snapshot
+from managed_k8s.model.membership import Fleet, Member
 from managed_k8s.operations import reconcile
 from managed_k8s.plan import plan, waiting
 from managed_k8s.status import status, terminal
 from managed_k8s.status.facts import ETCD, MINIONS, PLAN, Certificate
 from tests.support import worlds as worlds
+from tests.support.clusters import DEMO, change, healthy
+from tests.support.clusters import worlds as observations
 from tests.support.worlds import DAY, NOW
-from tests.unit.plan.test_plan import DEMO, change, healthy
-from tests.unit.plan.test_plan import worlds as observations
 
 
 def seen(world, height=50, width=160):
@@ -138,7 +138,7 @@ def failing_join(**more):
     minions = dict(healthy().minions)
     minions["demo-worker-1"] = dataclasses.replace(minions["demo-worker-1"], kubeadm="none")
     observed = change(healthy(), ready=ready, minions=minions)
-    return worlds.well(look=Look(DEMO, observed), state=worlds.state(ready=False), **more)
+    return worlds.well(look=Snapshot(DEMO, observed), state=worlds.state(ready=False), **more)
 
 
 def test_a_step_says_when_it_begins():
@@ -262,14 +262,14 @@ def test_it_fits_a_terminal():
 def test_the_plan_is_the_reconcilers_though_more_is_known():
     """It does not ask for etcd's members while no master comes or goes: a stray one changes nothing of what it does."""
     stray = Fleet(members=(Member("cafe", "demo-master-9", healthy=False, lost=True),))
-    look = Look(DEMO, change(healthy(), fleet=stray))
+    look = Snapshot(DEMO, change(healthy(), fleet=stray))
     assert status.planned(look) == ([], [])
 
 
 @settings(max_examples=20)
 @given(observations())
 def test_it_never_fails_and_says_ready_of_nothing_else(observed):
-    data = status.status(worlds.well(look=Look(DEMO, observed), minions=observed.minions))
+    data = status.status(worlds.well(look=Snapshot(DEMO, observed), minions=observed.minions))
     assert data["ready"] == (not plan(DEMO, observed) and not waiting(DEMO, observed))
     assert all(node["state"] != status.UNKNOWN for node in data["nodes"])
 

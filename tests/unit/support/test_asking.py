@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from tests.e2e.asking import Asking
+from tests.support.asking import Asking
 
 
 def test_gaps_are_between_answers_and_at_both_ends():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import footprint
+from tests.support import footprint
 
 NOTHING = footprint.Footprint(mount={}, process={}, sysctl={})
 

@@ -12,9 +12,9 @@ from kubernetes.client import CoreV1Api
 
 from managed_k8s.reconcile.reconciler import STATE
 from managed_k8s.state.history import History
-from tests.e2e.checkout import ETCDCTL, Cluster
-from tests.e2e.command_line import lab
-from tests.e2e.project import eventually
+from tests.support.checkout import ETCDCTL, Cluster
+from tests.support.command_line import lab
+from tests.support.project import eventually
 
 # Seconds until a server that was started or rebooted is well, and until one that was replaced is, on a busy machine;
 # and until one is whose pods are waited for, or that is rebooted in vain before it is replaced.

@@ -21,7 +21,7 @@ from managed_k8s.kube import client
 from managed_k8s.openstack import servers, ssh
 from managed_k8s.salt_master import cli
 from managed_k8s.state.store import Store
-from tests.e2e.project import Account
+from tests.support.project import Account
 
 BIN = Path(sys.executable).parent
 # On a master, in front of what it is to do.

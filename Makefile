@@ -58,10 +58,10 @@ lock: $(VENV)/.installed  ## Pin what pyproject.toml asks for, with hashes
 	  --extra dev --output-file requirements.lock pyproject.toml
 
 lock-mirror: $(VENV)/.installed requirements.lock  ## Pin what the lab's servers install of Python
-	for name in servers build; do \
+	for name in cloud.deploy.d/servers lab/mirror/build; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --allow-unsafe \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_36 --constraint requirements.lock \
-	    --output-file lab/mirror/$$name.lock lab/mirror/$$name.in || exit; \
+	    --output-file $$name.lock $$name.in || exit; \
 	done
 
 lab: $(VENV)/.installed  ## Start the lab: OpenStack, server image, Kubernetes artifacts (needs root)

@@ -97,7 +97,7 @@ class Cluster:
         return VolumeBackups(
             self.store,
             self.settings,
-            Cinder(lambda: self.cloud.connection, self.name),
+            Cinder(lambda: self.cloud, self.name),
             self._kubernetes,
             History(self.store, self.opts),
         )

@@ -18,7 +18,7 @@ from lab.files import sha256
 from lab.progress import Report
 
 # Pinned, with hashes: what the servers get, and what turns sources into wheels.
-LOCK = Path(__file__).parent / "servers.lock"
+LOCK = Path(__file__).parents[2] / "cloud.deploy.d" / "servers.lock"
 BUILD = Path(__file__).parent / "build.lock"
 
 # Debian 12: CPython 3.11 and glibc 2.36.

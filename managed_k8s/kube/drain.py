@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -123,8 +124,6 @@ def _evict(core: CoreV1Api, pod: Any) -> str:
 
 
 def _message(error: ApiException) -> str:
-    import json
-
     try:
         return str(json.loads(error.body)["message"])
     except (ValueError, KeyError, TypeError):

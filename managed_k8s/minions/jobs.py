@@ -96,6 +96,7 @@ class SaltJobs:
 
     def forget(self, minion: str) -> None:
         """Delete a minion's key; one that is not there is fine."""
+        # Loaded by Salt's own programs anyway, but not by those that only ask.
         import salt.key
 
         with salt.key.Key(self.opts) as keys:

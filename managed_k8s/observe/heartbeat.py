@@ -11,8 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import urllib3.exceptions
+from kubernetes.client.exceptions import ApiException
+
 from managed_k8s.config import load
-from managed_k8s.kube import access
+from managed_k8s.kube import access, client
+from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.names import GATEWAY
 from managed_k8s.observe.health import ports
 from managed_k8s.observe.health_signals import SILENT
@@ -67,12 +71,6 @@ class Watch:
         text = self.store.read_text(access.KUBECONFIG)
         if text is None:
             return {}
-        import urllib3.exceptions
-        from kubernetes.client.exceptions import ApiException
-
-        from managed_k8s.kube import client
-        from managed_k8s.kube import nodes as kube_nodes
-
         if text != self._client[0]:
             self._client = (text, client.connect(access.kubeconfig(self.store)))
         try:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from managed_k8s import names, paths
 from managed_k8s.config.settings import Settings
+from managed_k8s.kube import access
 from managed_k8s.minions import pillar as node_pillar
 from managed_k8s.minions.jobs import Answer, Jobs
 from managed_k8s.model.certificates import CertificateExpiry
@@ -251,8 +252,6 @@ class Observer:
         return frozenset(known)
 
     def _has_access(self) -> bool:
-        from managed_k8s.kube import access
-
         return access.is_good(self.store)
 
     def _desired(self, servers: Servers) -> Desired:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from openstack.connection import Connection
 
 from managed_k8s import paths
 from managed_k8s.config.settings import Settings
@@ -16,6 +18,7 @@ from managed_k8s.openstack import (
     init_marker,
     power,
     project_binding,
+    quota,
     server,
     servers,
 )
@@ -24,6 +27,7 @@ from managed_k8s.openstack.provision import salt_cloud
 from managed_k8s.state import locks
 from managed_k8s.state.store import Store
 
+Result = TypeVar("Result")
 # Name -> what servers.listing() tells of it.
 Servers = Mapping[str, Mapping[str, Any]]
 
@@ -66,27 +70,35 @@ class Cloud:
         with self._lock:
             return self._connected
 
-    def _ask(self, question: Callable[[Any], Any]) -> Any:
+    def ask(self, question: Callable[[Connection], Result], repeat: bool = False) -> Result:
+        """Return what a function of the connection returns. Raises CloudError.
 
+        repeat: whether it may be asked again when the connection broke; not when that could make something twice.
+        """
         with explained():
-            return question(self.connection)
+            connection = self.connection
+            return persistently(lambda: question(connection)) if repeat else question(connection)
+
+    def quota_left(self, what: str) -> tuple[int, int] | None:
+        """Return how many more of a kind the project may have, and its quota; None when nothing is known to stop it."""
+        return self.ask(lambda connection: quota.left(connection, what), repeat=True)
 
     def servers(self) -> Servers:
         """Return the cluster's servers."""
-        found: Servers = self._ask(lambda conn: servers.listing(conn, self.cluster))
+        found: Servers = self.ask(lambda conn: servers.listing(conn, self.cluster))
         return found
 
     def is_begun(self) -> bool:
         """Tell whether a control plane was ever begun."""
-        return bool(self._ask(lambda conn: init_marker.is_set(conn, self.cluster)))
+        return bool(self.ask(lambda conn: init_marker.is_set(conn, self.cluster)))
 
     def begin(self) -> None:
         """Note that one is begun."""
-        self._ask(lambda conn: init_marker.put(conn, self.cluster))
+        self.ask(lambda conn: init_marker.put(conn, self.cluster))
 
     def public_address(self) -> str | None:
         """Return the floating IP of the API."""
-        found: str | None = self._ask(lambda conn: infrastructure.public_address(conn, self.cluster))
+        found: str | None = self.ask(lambda conn: infrastructure.public_address(conn, self.cluster))
         return found
 
     def correct(self, say: Callable[[str], None]) -> dict[str, Any]:

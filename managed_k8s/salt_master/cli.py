@@ -28,15 +28,6 @@ from managed_k8s.state.store import BACKUPS, Store
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Salt master of this checkout.")
 
 CONFIGURATION = Path("master.d") / "checkout.conf"
-# What happened -> the reaction to it.
-REACTIONS = {
-    "salt/minion/*/start": "minion_start.sls",
-    "managed_k8s/minion/prepared": "minion_prepared.sls",
-    "salt/cloud/*/destroyed": "server_gone.sls",
-    "salt/beacon/*/managed_k8s_node/": "node_ails.sls",
-    "managed_k8s/*/*/silent": "node_silent.sls",
-    "managed_k8s/*/*/heard": "node_silent.sls",
-}
 
 
 def state_folder() -> Path:
@@ -61,7 +52,6 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
         "pillar_dirs": [str(root / "_pillar")],
         "module_dirs": [str(root / "_modules")],
         "states_dirs": [str(root / "_states")],
-        "reactor": [{tag: [str(root / "reactor" / file)]} for tag, file in REACTIONS.items()],
         "managed_k8s": {"checkout": str(root)},
     }
 

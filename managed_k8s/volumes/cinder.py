@@ -10,7 +10,7 @@ import operator
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from managed_k8s import names
 from managed_k8s.volumes import record
@@ -29,21 +29,27 @@ _LOOK = 2.0
 Result = TypeVar("Result")
 
 
+class Cloud(Protocol):
+    """What is needed of the cluster's side of OpenStack; managed_k8s.openstack.client.Cloud has it."""
+
+    def ask(self, question: Callable[[Any], Result], repeat: bool = False) -> Result:
+        """Return what a function of the connection returns. Raises CloudError."""
+
+    def quota_left(self, what: str) -> tuple[int, int] | None:
+        """Return how many more the project may have, and its quota; None when nothing is known to stop it."""
+
+
 class Cinder:
     """A cluster's side of Cinder.
 
-    connection: gives openstacksdk's.
+    cloud: gives its side of OpenStack, once that is needed.
     """
 
-    def __init__(self, connection: Callable[[], Any], cluster: str) -> None:
-        self._connection, self.cluster = connection, cluster
+    def __init__(self, cloud: Callable[[], Cloud], cluster: str) -> None:
+        self._cloud, self.cluster = cloud, cluster
 
     def _ask(self, question: Callable[[Any], Result]) -> Result:
-        from managed_k8s.openstack.connection import explained, persistently
-
-        with explained():
-            storage = self._connection().block_storage
-            return persistently(lambda: question(storage))
+        return self._cloud().ask(lambda connection: question(connection.block_storage), repeat=True)
 
     # Backups
 
@@ -56,11 +62,7 @@ class Cinder:
 
     def room(self) -> tuple[int, int] | None:
         """Return how many more backups the project may have, and its quota; None when nothing is known to stop it."""
-        from managed_k8s.openstack import quota
-        from managed_k8s.openstack.connection import explained, persistently
-
-        with explained():
-            return persistently(lambda: quota.left(self._connection(), "volume backup"))
+        return self._cloud().quota_left("volume backup")
 
     def mark(self, backup: Any, told: Mapping[str, str]) -> None:
         """Note with a backup that it is complete, and what it is of."""
@@ -104,8 +106,6 @@ class Cinder:
 
     def create(self, restoration: Restoration, volume_type: str | None, zone: str | None) -> Any:
         """Make a volume of a backup's content; it is not ready yet."""
-        from managed_k8s.openstack.connection import explained
-
         name = f"restored-{uuid.uuid4()}"
         values = {
             "name": name,
@@ -120,11 +120,9 @@ class Cinder:
                 RESTORE: f"pending:{restoration.record.id}",
             },
         }
-        with explained():
-            # Not again when nobody knows whether it was made: a second one would be nobody's.
-            return self._connection().block_storage.create_volume(
-                **{key: value for key, value in values.items() if value is not None}
-            )
+        given = {key: value for key, value in values.items() if value is not None}
+        # Not again when nobody knows whether it was made: a second one would be nobody's.
+        return self._cloud().ask(lambda connection: connection.block_storage.create_volume(**given))
 
     def await_restored(self, volume: Any, limit: float) -> Any:
         """Return a volume once it has its content; remove it when that fails. Raises VolumeError."""

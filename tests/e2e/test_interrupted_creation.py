@@ -30,7 +30,7 @@ LIMIT = 2400
 # It is their joins that must not be interrupted for ever.
 MASTERS = 3
 # With this, whatever the Salt master hears is lost; the sweep alone makes things go on.
-DEAF = "master.d/deaf.conf"
+DEAF = "master.d/without-reactors.conf"
 KILL, CRASH = "the reconciler is killed", "the Salt master is killed, and started with its reactors"
 # What happens in the middle of which step, once each.
 INSULTS = {

@@ -73,6 +73,7 @@ class Salt:
                 shutil.copy(ROOT / part, self.root / part)
         (self.root / "salt").mkdir()
         (self.root / "salt" / "_modules").symlink_to("../_modules")
+        (self.root / "salt" / "reactor").symlink_to("../reactor")
         clusters = self.root / "pillar" / "clusters"
         clusters.mkdir(parents=True)
         for name in (ONE, OTHER):

@@ -11,6 +11,8 @@ from openstack.block_storage.v3.snapshot import Snapshot
 from openstack.block_storage.v3.volume import Volume
 from openstack.exceptions import HttpException, NotFoundException
 
+from managed_k8s.openstack import quota
+from managed_k8s.openstack.connection import explained, persistently
 from managed_k8s.volumes.cinder import SNAPSHOT, Cinder
 from managed_k8s.volumes.claims import LABEL, VALUE, Claim
 from managed_k8s.volumes.restore_plan import VolumeError
@@ -174,8 +176,22 @@ class Kubernetes:
         )  # fmt: skip
 
 
+class Cloud:
+    """The cluster's side of OpenStack, as far as volumes need it; errors are explained as the real one does."""
+
+    def __init__(self, storage):
+        self.connection = SimpleNamespace(block_storage=storage)
+
+    def ask(self, question, repeat=False):
+        with explained():
+            return persistently(lambda: question(self.connection)) if repeat else question(self.connection)
+
+    def quota_left(self, what):
+        return self.ask(lambda connection: quota.left(connection, what), repeat=True)
+
+
 def cinder(storage):
-    return Cinder(lambda: SimpleNamespace(block_storage=storage), "demo")
+    return Cinder(lambda: Cloud(storage), "demo")
 
 
 def connected(kubernetes):

@@ -56,6 +56,7 @@ def make(configuration: str, name: str) -> str:
 
     configuration: the Salt master's file.
     """
+    # Of this process alone; whoever starts it does without.
     import salt.cloud
 
     client = salt.cloud.CloudClient(path=str(Path(configuration).with_name("cloud")))

@@ -166,7 +166,7 @@ def files(opts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, str]:
 
 def _requirements(root: Path, vm: Mapping[str, Any]) -> str:
     """Return what pip installs, with hashes: the operator's file, or what the checkout pins."""
-    file = Path(vm["requirements"] or root / "lab" / "mirror" / "servers.lock")
+    file = Path(vm["requirements"] or root / "cloud.deploy.d" / "servers.lock")
     if not file.is_file():
         raise InvalidError([f"minion_requirements: there is no file {file} on the Salt master"])
     return file.read_text()

@@ -15,7 +15,6 @@ from managed_k8s.model.cluster import Facts
 from managed_k8s.model.membership import Member
 from managed_k8s.observe import health, health_signals, heartbeat
 from managed_k8s.operations import reconcile as reconciling
-from managed_k8s.salt_master import cli
 from managed_k8s.state import queue
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
@@ -227,13 +226,16 @@ def reactions(tag, data):
     """Return what the Salt master does about an event: (function, arguments) of each reaction."""
     import fnmatch
 
-    for pattern, file in cli.REACTIONS.items():
+    mapped = yaml.safe_load((ROOT / "master.d" / "managed-k8s.conf").read_text())["reactor"]
+    for pattern, (file,) in (pair for entry in mapped for pair in entry.items()):
         if not fnmatch.fnmatch(tag, pattern):
             continue
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 (nothing here is HTML)
         environment.filters.setdefault("json", json.dumps)
         environment.filters["json"] = json.dumps
-        text = environment.from_string((ROOT / "reactor" / file).read_text()).render(tag=tag, data=data)
+        text = environment.from_string((ROOT / "salt" / file.removeprefix("salt://")).read_text()).render(
+            tag=tag, data=data
+        )
         for state in yaml.safe_load(text).values():
             ((function, words),) = state.items()
             yield function, {key: value for word in words[0]["args"] for key, value in word.items()}

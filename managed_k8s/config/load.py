@@ -13,7 +13,7 @@ import salt.template
 import yaml
 
 from managed_k8s import names, paths
-from managed_k8s.config import cluster_map, consistency, settings
+from managed_k8s.config import cluster_map, consistency, profiles, settings
 from managed_k8s.config.cluster_map import Entry, MapError, ServerMap, Tables
 from managed_k8s.config.settings import InvalidError, Settings
 
@@ -126,8 +126,6 @@ def checked(
 
 def _server_problems(cluster: str, found: Settings, entries: Mapping[str, Entry], tree: Tree) -> list[str]:
     """Return what is wrong with a cluster's servers: each has the keys of its profile and those in the map."""
-    from managed_k8s.config import profiles
-
     problems = consistency.of_counts(cluster, found, entries)
     for name, entry in sorted(entries.items()):
         keys = tree.profiles.good.get(entry.profile)

@@ -2,77 +2,75 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+import functools
+from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
 
-import jsonschema
-import openstack.exceptions
-from openstack.connection import Connection
+import pydantic
+from pydantic import Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, with_config
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
-from managed_k8s import names
+from managed_k8s.config import validation
+from managed_k8s.config.validation import STRICT, AddressText
 
-_TEXT = {"type": "string", "minLength": 1}
-_SUMS = {"type": "object", "additionalProperties": {"type": "string"}}
-_PAIR = {
-    "oneOf": [
-        {"type": "string", "format": "addresses"},
-        {"type": "object", "additionalProperties": False, "required": ["port"], "properties": {"port": _TEXT}},
-    ]
-}
-_NETWORK = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["network"],
-    "properties": {
-        "network": _TEXT,
-        "fixed_ip": {"type": "string", "format": "ipv4"},
-        "security_groups": {"type": "array", "items": _TEXT},
-        "allowed_address_pairs": {"type": "array", "items": _PAIR},
-    },
-}
-# docs/driver.md explains each.
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["image", "flavor", "networks"],
-    "properties": {
-        "cluster": _TEXT,
-        "image": _TEXT,
-        "flavor": _TEXT,
-        "networks": {"type": "array", "items": _NETWORK, "minItems": 1},
-        "floating_ip": _TEXT,
-        "server_group": _TEXT,
-        "availability_zone": _TEXT,
-        "boot_volume": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["size"],
-            "properties": {"size": {"type": "integer", "minimum": 1}, "type": _TEXT},
-        },
-        "metadata": _SUMS,
-        "user_data": _TEXT,
-        "config_drive": {"type": "boolean"},
-        "ssh_username": _TEXT,
-        "ssh_key_name": _TEXT,
-        "ssh_key_file": _TEXT,
-        "ssh_gateway": _TEXT,
-        "ssh_timeout": {"type": "integer", "minimum": 10},
-    },
-}
-_FORMATS = jsonschema.FormatChecker(formats=())
+Text = Annotated[str, Field(min_length=1)]
 
 
-@_FORMATS.checks("ipv4", raises=ValueError)
-def _is_address(value: object) -> bool:
-    return not isinstance(value, str) or bool(IPv4Address(value))
+@with_config(STRICT)
+class PortPair(TypedDict):
+    """The address of a port."""
+
+    port: Text
 
 
-@_FORMATS.checks("addresses", raises=ValueError)
-def _is_network(value: object) -> bool:
-    return not isinstance(value, str) or bool(IPv4Network(value))
+def _pair(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return IPv4Network(value) and value if isinstance(value, str) else handler(value)
+    except ValueError:
+        raise PydanticCustomError("pair", "must be an address, a network, or `port: name of a port`") from None
+
+
+@with_config(STRICT)
+class Network(TypedDict, total=False):
+    """A port of a server."""
+
+    network: Required[Text]
+    fixed_ip: AddressText
+    security_groups: list[Text]
+    allowed_address_pairs: list[Annotated[str | PortPair, WrapValidator(_pair)]]
+
+
+@with_config(STRICT)
+class BootVolume(TypedDict, total=False):
+    """The volume that a server boots from."""
+
+    size: Required[Annotated[int, Field(ge=1)]]
+    type: Text
+
+
+@with_config(STRICT)
+class Profile(TypedDict, total=False):
+    """The keys of a profile that say what a server is made from; docs/driver.md explains each."""
+
+    cluster: Text
+    image: Required[Text]
+    flavor: Required[Text]
+    networks: Required[Annotated[list[Network], Field(min_length=1)]]
+    floating_ip: Text
+    server_group: Text
+    availability_zone: Text
+    boot_volume: BootVolume
+    metadata: dict[str, str]
+    user_data: Text
+    config_drive: bool
+    ssh_username: Text
+    ssh_key_name: Text
+    ssh_key_file: Text
+    ssh_gateway: Text
+    ssh_timeout: Annotated[int, Field(ge=10)]
 
 
 # Keys of salt-cloud itself and of the provider, which a profile may override.
@@ -84,7 +82,14 @@ SALTS = {
 
 def own(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Return those keys that say what a server is made from."""
-    return {key: value for key, value in keys.items() if key in SCHEMA["properties"]}
+    return {key: value for key, value in keys.items() if key in Profile.__annotations__}
+
+
+@functools.cache
+def _rules() -> tuple[TypeAdapter[Profile], dict[str, Any]]:
+    """Return what checks a profile, and its JSON schema, with Salt's keys, so that they are suggested, too."""
+    schema = validation.schema(Profile)
+    return TypeAdapter(Profile), schema | {"properties": schema["properties"] | {key: {} for key in sorted(SALTS)}}
 
 
 def problems(where: str, profile: Mapping[str, Any]) -> list[str]:
@@ -92,131 +97,15 @@ def problems(where: str, profile: Mapping[str, Any]) -> list[str]:
 
     where: the beginning of each sentence, like `profile demo-worker`.
     """
-    keys = {key: value for key, value in profile.items() if key not in SALTS}
-    validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=_FORMATS)
+    adapter, schema = _rules()
     found: list[str] = []
-    for error in sorted(validator.iter_errors(keys), key=lambda error: [str(part) for part in error.path]):
-        # Each key that is missing is an error of its own, and each of them tells all.
-        found += [text for line in _describe(error) if (text := f"{where}: {line}") not in found]
+    try:
+        adapter.validate_python({key: value for key, value in profile.items() if key not in SALTS})
+    except pydantic.ValidationError as error:
+        found += validation.sentences(error, schema, "key")
     if "ssh_key_name" in profile and "ssh_key_file" not in profile:
-        found.append(f"{where}: ssh_key_name: ssh_key_file is missing, the private half to log in with")
+        found.append("ssh_key_name: ssh_key_file is missing, the private half to log in with")
     key_file = profile.get("ssh_key_file")
     if isinstance(key_file, str) and not Path(key_file).is_file():
-        found.append(f"{where}: ssh_key_file: there is no file {key_file}")
-    return found
-
-
-def _describe(error: Any) -> Iterable[str]:
-    where = ".".join(str(part) for part in error.path)
-    prefix = f"{where}." if where else ""
-    if error.validator == "additionalProperties":
-        known = sorted({*error.schema["properties"], *(() if where else SALTS)})
-        for key in sorted(set(error.instance) - set(known), key=str):
-            close = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            yield f"{prefix}{key}: no such key; {hint}"
-    elif error.validator == "required":
-        yield from (f"{prefix}{key}: is missing" for key in error.validator_value if key not in error.instance)
-    elif error.validator == "type":
-        yield f"{where}: {error.instance!r} must be of type {error.validator_value}"
-    elif error.validator == "oneOf":
-        yield f"{where}: {error.instance!r} must be an address, a network, or `port: name of a port`"
-    elif error.validator == "format":
-        yield f"{where}: {error.instance!r} is no IPv4 address"
-    else:
-        yield f"{where}: {error.message}"
-
-
-def missing(conn: Connection, where: str, profile: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for every object that a valid profile names and that the project does not have, or cannot use.
-
-    where: the beginning of each sentence, like `profile demo-worker`. Objects named after the profile's own cluster are
-    not asked for: they are made before the server is.
-    """
-    return [f"{where}: {problem}" for problem in _Lookup(conn, profile).problems()]
-
-
-class _Lookup:
-    """Looks up what one profile names."""
-
-    def __init__(self, conn: Connection, profile: Mapping[str, Any]) -> None:
-        self.conn, self.profile = conn, profile
-        self.made = names.made_names(profile["cluster"]) if "cluster" in profile else set[str]()
-        self.found: list[str] = []
-
-    def problems(self) -> list[str]:
-        profile, compute, network = self.profile, self.conn.compute, self.conn.network
-        image = self.one("image", profile["image"], self.conn.image.find_image, self.conn.image.images)
-        flavor = self.one("flavor", profile["flavor"], compute.find_flavor, compute.flavors)
-        self.image(image, flavor)
-        self.one("floating_ip", profile.get("floating_ip"), network.find_network, network.networks)
-        self.one("ssh_key_name", profile.get("ssh_key_name"), compute.find_keypair, compute.keypairs)
-        self.one("server_group", profile.get("server_group"), compute.find_server_group, compute.server_groups)
-        self.zone(profile.get("availability_zone"))
-        offered = {extension.alias for extension in network.extensions()}
-        self.extensions(offered)
-        for index, entry in enumerate(profile["networks"]):
-            self.port(f"networks.{index}", entry, offered)
-        volume_type = profile.get("boot_volume", {}).get("type")
-        if volume_type:
-            storage = self.conn.block_storage
-            self.one("boot_volume.type", volume_type, storage.find_type, storage.types)
-        return self.found
-
-    def one(self, key: str, value: str | None, find: Any, every: Any) -> Any:
-        """Return the object that a key names; note when there is none, or more than one."""
-        if not value or value in self.made:
-            return None
-        try:
-            item = find(value)
-        except openstack.exceptions.DuplicateResource:
-            ids = ", ".join(sorted(item.id for item in every() if item.name == value))
-            self.found.append(f"{key}: there are several named {value!r}: give the id instead, one of {ids}")
-            return None
-        if item is None:
-            names = ", ".join(sorted(item.name or item.id for item in every())) or "none"
-            self.found.append(f"{key}: {value!r} is not in this project; there are {names}")
-        return item
-
-    def image(self, image: Any, flavor: Any) -> None:
-        if image and image.status not in (None, "active"):
-            self.found.append(f"image: {image.name} ({image.id}) is {image.status}; it must be active")
-        if not (image and flavor):
-            return
-        ram, disk = image.min_ram or 0, image.min_disk or 0
-        if (flavor.ram or 0) < ram:
-            self.found.append(f"flavor: {flavor.name} has {flavor.ram} MB of memory; image {image.name} needs {ram}")
-        size = self.profile.get("boot_volume", {}).get("size", flavor.disk)
-        # A flavor without a disk takes the image's size.
-        if size and size < disk:
-            key = "boot_volume.size" if "boot_volume" in self.profile else "flavor"
-            self.found.append(f"{key}: a disk of {size} GB is too small; image {image.name} needs {disk}")
-
-    def zone(self, name: str | None) -> None:
-        if name is None:
-            return
-        names = sorted(zone.name for zone in self.conn.compute.availability_zones())
-        # `zone:host` names a hypervisor too, for who may choose one.
-        if name.partition(":")[0] not in names:
-            self.found.append(f"availability_zone: {name!r} is not in this cloud; there are {', '.join(names)}")
-
-    def port(self, key: str, entry: Mapping[str, Any], offered: set[str]) -> None:
-        api = self.conn.network
-        network = self.one(f"{key}.network", entry["network"], api.find_network, api.networks)
-        for group in entry.get("security_groups", ()):
-            self.one(f"{key}.security_groups", group, api.find_security_group, api.security_groups)
-        for pair in entry.get("allowed_address_pairs", ()):
-            if isinstance(pair, dict):
-                self.one(f"{key}.allowed_address_pairs", pair["port"], api.find_port, api.ports)
-        # Without the extension openstacksdk says False, too.
-        if network and "port-security" in offered and not network.is_port_security_enabled:
-            self.found += [
-                f"{key}.{name}: network {network.name} has port security switched off and takes none"
-                for name in ("security_groups", "allowed_address_pairs")
-                if entry.get(name)
-            ]
-
-    def extensions(self, offered: set[str]) -> None:
-        for key, alias in (("security_groups", "security-group"), ("allowed_address_pairs", "allowed-address-pairs")):
-            if alias not in offered and any(entry.get(key) for entry in self.profile["networks"]):
-                self.found.append(f"networks: {key}: this cloud's Neutron does not have the extension {alias}")
+        found.append(f"ssh_key_file: there is no file {key_file}")
+    return [f"{where}: {problem}" for problem in found]

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the schema; `make docs` runs it."""
+"""Writes docs/settings.md, and the JSON schema for editors, from the settings' models; `make docs` runs it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from managed_k8s.config import settings
+from managed_k8s.config import settings, validation
 
-FILE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+SCHEMA = Path(__file__).with_name("settings.schema.json")
 _HEAD = """# Settings
 One file a cluster, `pillar/clusters/<cluster>.sls`: YAML, Jinja is allowed, everything below the key `managed_k8s`.
 What is not set has its default; what has none must be set:
@@ -22,30 +23,41 @@ What is not set has its default; what has none must be set:
         url: http://mirror.example.org
 
 Wrong settings change nothing: `salt-run managed_k8s.validate` says everything that is
-wrong at once. The JSON schema is `managed_k8s/config/settings.schema.json`.
+wrong at once. Editors that know YAML's language server check while one types, by a first line in the file:
 
-This page is made from it by `make docs`.
+    # yaml-language-server: $schema=../../managed_k8s/config/settings.schema.json
+
+This page and that schema are made from `managed_k8s/config/sections.py` by `make docs`.
 """
 _FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "cron": "cron form, UTC"}
 
 
-def text() -> str:
-    """Return the page."""
+def page() -> str:
+    """Return docs/settings.md."""
     return _HEAD + "".join(_section(name, rule) for name, rule in settings.schema()["properties"].items())
+
+
+def schema() -> str:
+    """Return the JSON schema of a whole file."""
+    rules = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pillar/clusters/<cluster>.sls",
+        "type": "object",
+        "additionalProperties": False,
+        "required": [settings.KEY],
+        "properties": {settings.KEY: settings.schema()},
+    }
+    return json.dumps(rules, indent=1) + "\n"
 
 
 def _section(name: str, rule: Mapping[str, Any]) -> str:
     rows = "".join(_row(key, one, key in rule.get("required", ())) for key, one in rule["properties"].items())
-    about = f"{rule['description']}.\n\n" if "description" in rule else ""
-    return f"\n## {name}\n{about}| key | | default | |\n|---|---|---|---|\n{rows}"
+    return f"\n## {name}\n{rule['description']}.\n\n| key | | default | |\n|---|---|---|---|\n{rows}"
 
 
 def _row(key: str, rule: Mapping[str, Any], required: bool) -> str:
     if "properties" in rule:
-        rows = (
-            _row(f"{key}.{name}", one, name in rule.get("required", ())) for name, one in rule["properties"].items()
-        )
-        return "".join(rows)
+        return "".join(_row(f"{key}.{name}", one, required=False) for name, one in rule["properties"].items())
     default = "**required**" if required else f"`{json.dumps(rule['default'])}`"
     return f"| `{key}` | {', '.join(_kinds(rule))} | {default} | {rule['description']} |\n"
 
@@ -53,15 +65,14 @@ def _row(key: str, rule: Mapping[str, Any], required: bool) -> str:
 def _kinds(rule: Mapping[str, Any]) -> Iterator[str]:
     if "enum" in rule:
         yield " or ".join(f"`{value}`" for value in rule["enum"])
-        return
-    kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
-    words = [_FORMATS.get(rule.get("format", ""), kind) for kind in kinds]
-    if "items" in rule:
-        words = [f"list of {next(_kinds(rule['items']))}"]
-    yield " or ".join(words)
+    elif "items" in rule:
+        yield f"list of {next(_kinds(rule['items']))}"
+    else:
+        yield " or ".join(_FORMATS.get(rule.get("format", ""), kind) for kind in validation.kinds(rule))
     if "minimum" in rule:
-        yield f"{rule['minimum']} to {rule['maximum']}"
+        yield validation.limits(rule)
 
 
 if __name__ == "__main__":
-    FILE.write_text(text())
+    PAGE.write_text(page())
+    SCHEMA.write_text(schema())

@@ -9,7 +9,7 @@ from managed_k8s import plan
 from managed_k8s.artifacts import mirror
 from managed_k8s.backup import service
 from managed_k8s.cluster import Cluster
-from managed_k8s.config import settings
+from managed_k8s.config import kubernetes_versions
 from managed_k8s.errors import RequestError
 from managed_k8s.minions.jobs import SaltJobs
 from managed_k8s.model import rollout as rollout_model
@@ -36,7 +36,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
     say("ask cluster, minions and mirror")
     look = found.observer().look()
     situation = _situation(found, look)
-    problems = upgrade_preflight.version_problems(situation, wanted, settings.versions())
+    problems = upgrade_preflight.version_problems(situation, wanted, kubernetes_versions.SUPPORTED)
     goes_on = not problems and situation.begun == wanted
     if not goes_on:
         # A version that leads nowhere needs nobody asked; the rest is said at once.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from managed_k8s.config import settings as known
+from managed_k8s.config import kubernetes_versions
 from managed_k8s.config.settings import Settings
 from managed_k8s.model.rollout import Versions, is_older, number
 from managed_k8s.names import GATEWAY, MASTER, Node
@@ -52,7 +52,7 @@ def _of_node(settings: Settings, store: Store, node: Node) -> str:
     if node.id in (store.read(AT_WORK) or {}).get("turn", ()):
         return str(upgrade.get("version", seen["config"]))
     runs = seen["nodes"].get(node.id)
-    if runs in known.versions() and node.role != GATEWAY:
+    if runs in kubernetes_versions.SUPPORTED and node.role != GATEWAY:
         return str(runs)
     # kubeadm joins a master by its ConfigMap; a worker's kubelet must not be newer than any API server.
     return str(seen["config"] if node.role in (GATEWAY, MASTER) else seen["control_plane"])

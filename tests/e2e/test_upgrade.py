@@ -9,7 +9,7 @@ import requests
 import yaml
 from kubernetes.client import CoreV1Api, VersionApi
 
-from managed_k8s.config import settings as known
+from managed_k8s.config import kubernetes_versions
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.model.rollout import minor, number
 from managed_k8s.state import queue, versions
@@ -36,7 +36,7 @@ def target(demo) -> str:
     base = written["managed_k8s"]["artifacts"]["url"]
     after = [
         version
-        for version in known.versions()
+        for version in kubernetes_versions.SUPPORTED
         if minor(version)[1] == minor(before)[1] + 1
         and requests.head(f"{base}/kubernetes/{version}/SHA256SUMS", timeout=10).ok
     ]

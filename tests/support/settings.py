@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from managed_k8s.config import settings
+from managed_k8s.config.sections import Healing
 
-HEALING: dict[str, Any] = settings._with_defaults({}, settings.schema()["properties"]["healing"])
+HEALING: dict[str, Any] = Healing().model_dump()
 # What the infrastructure is made from.
 INFRASTRUCTURE = {
     "openstack": {

@@ -15,6 +15,7 @@ from managed_k8s.config import profiles
 from managed_k8s.config.settings import InvalidError, Settings
 from managed_k8s.openstack import access_rules, credentials, infrastructure, quota
 from managed_k8s.openstack.connection import CloudError, explained, persistently
+from managed_k8s.openstack.provision import profile_objects
 from managed_k8s.state import immutable_settings
 
 
@@ -94,7 +95,9 @@ def _in_the_cloud(conn: Connection, requests: Sequence[Request], found: Mapping[
     """Return what the cloud lacks: objects, rights, quota."""
     distinct = {request.digest: request for request in requests}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        objects = pool.map(lambda request: profiles.missing(conn, request.where, request.keys), distinct.values())
+        objects = pool.map(
+            lambda request: profile_objects.missing(conn, request.where, request.keys), distinct.values()
+        )
         needs = {
             cluster: pool.submit(infrastructure.needs, conn, cluster, settings) for cluster, settings in found.items()
         }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from managed_k8s import errors
-from managed_k8s.config import cluster_map, consistency, load, reference, settings
+from managed_k8s.config import cluster_map, consistency, kubernetes_versions, load, reference, settings
 from managed_k8s.config.cluster_map import MapError
 from managed_k8s.config.settings import InvalidError
 from managed_k8s.operations import clusters
@@ -40,7 +40,7 @@ def problems(**changes):
 
 def test_three_settings_are_enough():
     found = complete()
-    assert found["kubernetes"]["version"] in settings.versions()
+    assert found["kubernetes"]["version"] in kubernetes_versions.SUPPORTED
     assert found["gateway"]["advertisement_interval"] == 0.1
 
 
@@ -94,8 +94,9 @@ def test_whatever_is_written_is_accepted_or_refused(content):
         assert refused
 
 
-def test_the_reference_is_current():
-    assert reference.FILE.read_text() == reference.text(), "run: python -m managed_k8s.settings_reference"
+def test_the_page_and_the_schema_are_current():
+    assert reference.PAGE.read_text() == reference.page(), "run: make docs"
+    assert reference.SCHEMA.read_text() == reference.schema(), "run: make docs"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), object(), {(1, 2): 3}])

@@ -4,6 +4,7 @@ import pytest
 
 from lab import settings
 from lab.artifacts import matrix
+from managed_k8s.config import kubernetes_versions
 
 RELEASES = {version: matrix.release(version) for version in matrix.versions()}
 # Libraries that these share are compiled once for all.
@@ -21,7 +22,7 @@ release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
 
 def test_builds_just_the_versions_that_the_settings_allow():
-    assert matrix.versions() == settings.KUBERNETES_VERSIONS == ("1.36.3", "1.37.2")
+    assert matrix.versions() == settings.KUBERNETES_VERSIONS == kubernetes_versions.SUPPORTED
 
 
 def test_refuses_a_version_without_pins():

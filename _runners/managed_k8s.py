@@ -619,7 +619,7 @@ def restore(cluster=None, backup=None, target_time=None, yes=False):
 
 def _restored(cluster, backup, target_time, yes):
     begun = time.monotonic()
-    with restoring.alone(__opts__, cluster, lambda words: _print(_escape(words))) as found:
+    with restoring.exclusive(__opts__, cluster, lambda words: _print(_escape(words))) as found:
         proposed = restoring.propose(found, backup, target_time)
         name = found.store.cluster
         title = f"{proposed.plan.id} of {name} was begun, and is gone on with:" if proposed.resumed else "This is done:"

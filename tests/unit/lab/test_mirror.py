@@ -70,9 +70,9 @@ def test_only_wheels_for_the_servers_python_fit(wheel, fits):
 
 
 def test_locks_pin_everything_by_hash_and_name_no_index():
-    for name in ("servers", "build"):
-        wanted = set((pypi.LOCK.parent / f"{name}.in").read_text().split("\n"))
-        text = (pypi.LOCK.parent / f"{name}.lock").read_text()
+    for folder, name in ((pypi.LOCK.parent, "servers"), (pypi.BUILD.parent, "build")):
+        wanted = set((folder / f"{name}.in").read_text().split("\n"))
+        text = (folder / f"{name}.lock").read_text()
         pinned = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE))
         assert {re.split("==", line)[0] for line in wanted if line and line[0] != "#"} <= pinned.keys()
         assert all(name == canonicalize_name(name) for name in pinned)

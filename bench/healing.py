@@ -124,7 +124,7 @@ def _await(setting: Setting, name: str, what: str, since: float, step: str = "")
         wanted = (e for e in entries if (e["subject"], e["what"]) == (name, what) and step in ("", e.get("step")))
         return next((float(entry["time"]) for entry in wanted), None)
 
-    return _until(look, f"{name}: not {what} within {_LIMIT} s; see salt-run managed_k8s.events")
+    return _until(look, f"{name}: not {what} within {_LIMIT} s; see salt-run managed_k8s.history")
 
 
 def _ready_after_joining(setting: Setting, name: str, since: float) -> float:

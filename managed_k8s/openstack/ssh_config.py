@@ -12,7 +12,7 @@ from managed_k8s.names import GATEWAY
 
 Servers = Mapping[str, Mapping[str, Any]]
 
-_HEAD = """# ssh -F THIS-FILE SERVER; written by salt-run managed_k8s.reach.
+_HEAD = """# ssh -F THIS-FILE SERVER; written by salt-run managed_k8s.access.
 Host *
   IdentitiesOnly yes
   StrictHostKeyChecking accept-new

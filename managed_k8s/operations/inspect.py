@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def history(
     """Return what was done, oldest first.
 
     node: a server, `cluster` or `backup`; None: all. since: as past.since() takes it. last: at most so many, the
-    newest. Raises RequestError.
+    newest; beside what was done these are the events, as they were announced. Raises RequestError.
     """
     parsed = names.parse(node) if node else None
     store = Store.of(opts, choose(opts, cluster or (parsed.cluster if parsed else None)))
@@ -75,7 +75,18 @@ def history(
     state = (store.read(STATE) or {}) if queue.is_held(store) else {}
     running = {step["id"] for step in state.get("running", [])}
     rows = history_view.done(entries, running, node, after)
-    return {"cluster": store.cluster, "done": rows[-int(last) :] if int(last) > 0 else [], **history_view.summary(rows)}
+    shown = rows[-last:] if last > 0 else []
+    events = entries[-last:] if last > 0 else []
+    return {"cluster": store.cluster, "done": shown, "events": events, **history_view.summary(rows)}
+
+
+def follow(opts: Mapping[str, Any], cluster: str, last: int) -> Iterator[dict[str, Any]]:
+    """Yield the last events of a cluster, and for ever what happens to it."""
+    for entry in History(Store.of(opts, cluster)).follow(last):
+        if entry is None:
+            time.sleep(0.5)
+        else:
+            yield entry
 
 
 def _clock(since: str | int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,3 +57,8 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
         return bool(found.volumes.settings["enabled"] and found.volumes.is_due(now))
 
     return due.start(opts, "volumes", service.lock, is_due, now)
+
+
+def data(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return backups as plain data."""
+    return [dataclasses.asdict(one) | {"name": one.name} for one in records]

@@ -252,7 +252,7 @@ def _base(situation: Situation, own: bool) -> str:
         raise RestoreError(
             "no master answers to Salt, but servers of theirs are there, and etcd's data may be on them: "
             f"{_list(name for name in masters if name in situation.servers)}. See why they are silent (salt-run "
-            "managed_k8s.reach for ssh). One that is beyond help: openstack server delete, then this again"
+            "managed_k8s.access for ssh). One that is beyond help: openstack server delete, then this again"
         )
     return chosen
 

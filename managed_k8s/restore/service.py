@@ -176,7 +176,7 @@ class Restore:
         outcome = self.cluster.reconciler(self.history, is_enough=lambda look: _is_made(look, plan)).run()
         if plan.base not in self.look().left:
             lacking = "; ".join(outcome.waiting) or "its minion does not answer"
-            raise RestoreError(f"{plan.base} is not there yet: {lacking}. See: salt-run managed_k8s.events; then again")
+            raise RestoreError(f"{plan.base} is not there yet: {lacking}; see salt-run managed_k8s.history, then again")
 
     def _note_begun(self, plan: Plan) -> None:
         self.store.write("initialised.json", {"master": plan.base, "finished": True})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -21,6 +23,8 @@ _FRAME = 24
 # Most sentences that are shown of one sort.
 _SENTENCES = 4
 _EVENTS = 5
+# What is to be read afterwards, too.
+_BAD = ("failed", "look_failed", "refused")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,28 @@ def draw(scene: Scene, height: int = 50) -> RenderableType:
     return Group(*_drawn(scene, max(height - _FRAME, 3)))
 
 
+def watch(
+    console: Console,
+    entries: Iterable[Mapping[str, Any] | None],
+    scene: Callable[[Iterable[Mapping[str, Any]]], Scene],
+) -> None:
+    """Draw what the reconciler does as long as there are entries; what went wrong is printed above, and stays.
+
+    entries: of the history as they come, None when nothing happens for a moment. scene: gives what to draw, from the
+    newest of them.
+    """
+    recent: collections.deque[Mapping[str, Any]] = collections.deque(maxlen=20)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for entry in entries:
+            if entry is None:
+                live.update(draw(scene(recent), console.height), refresh=True)
+                continue
+            recent.append(entry)
+            if entry["what"] in _BAD:
+                live.console.print(f"[red]{escape(line(entry))}[/]", soft_wrap=True)
+        live.update(draw(scene(recent), console.height), refresh=True)
+
+
 def _drawn(scene: Scene, rows: int) -> Iterator[RenderableType]:
     state = scene.state
     if not state:
@@ -62,7 +88,7 @@ def _drawn(scene: Scene, rows: int) -> Iterator[RenderableType]:
         yield Text("No reconciler is at work; the next sweep, within a minute, starts one.", style="yellow")
     if scene.entries:
         yield Text()
-    # Whole sentences are in managed_k8s.events.
+    # Whole sentences are in managed_k8s.history.
     yield from (
         Text(_short(line(entry), 200), style="dim", no_wrap=True, overflow="ellipsis")
         for entry in scene.entries[-_EVENTS:]

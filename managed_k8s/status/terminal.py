@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from managed_k8s.backup.record import Record as Backup
+from managed_k8s.kube.smoke.check import Check
 from managed_k8s.status.history_view import BAD as BAD_ENDS
 from managed_k8s.status.history_view import RUNNING
 from managed_k8s.status.live import duration
 from managed_k8s.status.status import ABSENT, BAD, BUSY, GOOD, UNKNOWN
+from managed_k8s.volumes.record import Record as VolumeBackup
 
 Data = Mapping[str, Any]
+# Lines of what is no terminal.
+_ALL = 100_000
 
 _MARKS = {GOOD: "[green]✓[/]", BUSY: "[cyan]●[/]", BAD: "[red]✗[/]", ABSENT: "[red]-[/]", UNKNOWN: "[yellow]?[/]"}
 # Lines that are there whatever there is to say, and the least servers that are shown.
@@ -239,7 +244,7 @@ def _ago(data: Data, then: float | None) -> str:
 
 
 def plan(data: Data) -> Iterator[RenderableType]:
-    """Yield the plan, as verbs.plan() returns it."""
+    """Yield the plan, as operations.inspect.plan() returns it."""
     if data["paused"]:
         yield Text(f"Nothing is done: {data['paused']}", style="yellow")
     if data["upcoming"]:
@@ -256,7 +261,7 @@ def plan(data: Data) -> Iterator[RenderableType]:
 
 
 def history(data: Data) -> Iterator[RenderableType]:
-    """Yield the past, as verbs.history() returns it."""
+    """Yield the past, as operations.inspect.history() returns it."""
     if not data["done"]:
         yield Text("Nothing.")
         return
@@ -272,3 +277,88 @@ def history(data: Data) -> Iterator[RenderableType]:
     shown = "" if len(data["done"]) == data["count"] else f"; the last {len(data['done'])} are shown"
     work = duration(data["seconds"])
     yield Text(f"{data['count']} things, {data['failed']} went wrong, {work} of work{shown}.", style="dim")
+
+
+# What single verbs say
+
+
+def fitted(data: Data, console: Console) -> RenderableType:
+    """Return the status, of a height that the console has; all of it where there is no terminal."""
+    return draw(data, console.height if console.is_terminal else _ALL)
+
+
+def reconciled(data: Data) -> Iterator[RenderableType]:
+    """Yield how a reconciliation ended, as operations.reconcile.reconcile() returns it."""
+    if data["busy"]:
+        yield "A reconciler is at work and looks again; follow it: salt-run managed_k8s.wait"
+        return
+    for title, sentences in (("Left to do:", data["steps"]), ("Waiting for:", data["waiting"])):
+        if sentences:
+            yield title
+            yield from _bullets(sentences)
+    yield f"{data['cluster']} is {'as it should be' if data['ready'] else 'not ready'}."
+
+
+def upgrade(data: Data) -> Iterator[RenderableType]:
+    """Yield what becomes of an upgrade, as operations.upgrade.upgrade() returns it."""
+    name, way = data["cluster"], f"from {data['from']} to {data['to']}"
+    if not data["begun"]:
+        yield f"Nothing speaks against upgrading {name} {way}."
+        return
+    yield f"{name} is upgraded {way}; follow it: salt-run managed_k8s.wait {name}"
+    yield f"The backup from before: {data['backup']}; the way back: salt-run managed_k8s.rollback {name}"
+    if data["written"] != data["to"]:
+        yield f"Write kubernetes.version: {data['to']} into pillar/clusters/{name}.sls, for whoever reads it."
+
+
+def restore(
+    cluster: str, plan_id: str, resumed: bool, steps: Sequence[str], losses: Sequence[str]
+) -> Iterator[RenderableType]:
+    """Yield what a restore does, and what is lost by it."""
+    yield f"{plan_id} of {cluster} was begun, and is gone on with:" if resumed else "This is done:"
+    yield from (f"  {number}. {escape(step)}" for number, step in enumerate(steps, 1))
+    yield "This will be lost:"
+    yield from _bullets(losses)
+
+
+def smoke_check(check: Check) -> str:
+    """Return a check of the smoke test as a line."""
+    return f"{'ok     ' if check.ok else 'FAILED '} {check.name} ({check.seconds:.1f} s) {check.detail}"
+
+
+def backup(made: Backup) -> str:
+    """Return a backup that was made as a line."""
+    return f"{made.name}: revision {made.revision}, {made.count} keys, {_megabytes(made.size)}, from {made.member}"
+
+
+def backups(found: Sequence[Backup]) -> Table:
+    """Return a table of backups."""
+    table = Table("backup", "size", "revision", "keys", "Kubernetes", "etcd", "from", "why", "verified", box=None)
+    for one in found:
+        numbers = (_megabytes(one.size), str(one.revision), str(one.count), one.kubernetes, one.etcd)
+        verified = escape(one.problem) or ("restored in a drill" if one.proven else "when made")
+        table.add_row(one.name, *numbers, one.member, escape(one.reason), verified)
+    return table
+
+
+def volumes_backed_up(made: Sequence[VolumeBackup]) -> Iterator[RenderableType]:
+    """Yield which volumes were backed up."""
+    yield from (escape(f"{one.claim.path}: {one.name}, {one.size} GiB") for one in made)
+    yield f"{len(made)} volumes were backed up." if made else "No claim has the label managed-k8s/backup=true."
+
+
+def volume_backups(found: Sequence[VolumeBackup]) -> Table:
+    """Return a table of volumes' backups."""
+    table = Table("claim", "backup", "size", "why", "Cinder backup", "problem", box=None)
+    for one in found:
+        problem = escape(one.problem or "none")
+        table.add_row(one.claim.path, one.name, f"{one.size} GiB", escape(one.reason), one.id, problem)
+    return table
+
+
+def _bullets(sentences: Iterable[str]) -> Iterator[str]:
+    return (f"  - {escape(sentence)}" for sentence in sentences)
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"

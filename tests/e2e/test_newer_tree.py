@@ -38,7 +38,7 @@ def running(demo):
 
 def steps(demo):
     """Return the kinds of all steps that were ever begun."""
-    return [entry["step"].partition(":")[0] for entry in demo.history() if entry["what"] == "started"]
+    return [entry["step"].partition(":")[0] for entry in demo.history() if entry["what"] == "begun"]
 
 
 def test_newer_code_of_the_salt_master_changes_nothing_on_servers(demo, newer):
@@ -53,10 +53,11 @@ def test_newer_code_of_the_salt_master_changes_nothing_on_servers(demo, newer):
 
 def test_newer_code_of_servers_reaches_them_and_restarts_nothing(demo, newer):
     before, done = running(demo), steps(demo)
-    change(newer, "_modules/managed_k8s_facts.py")
+    file = min((newer.root / "_modules").glob("managed_k8s_*.py")).name
+    change(newer, f"_modules/{file}")
     newer.start_master()
     newer.run("salt-run", "managed_k8s.wait", demo.name, timeout=900)
     assert sorted(steps(demo)[len(done) :]) == ["converge"] * len(demo.servers)
-    said = newer.salt("demo-*", "cmd.run", "tail -n 1 $(find / -xdev -name managed_k8s_facts.py -path '*extmods*')")
+    said = newer.salt("demo-*", "cmd.run", f"tail -n 1 $(find / -xdev -name {file} -path '*extmods*')")
     assert set(said.values()) == {"# Newer."}
     assert running(demo) == before

@@ -120,7 +120,7 @@ def test_a_claim_in_use_is_not_touched(demo, data):
     pod["spec"]["containers"][0]["command"] = SLEEP
     data.create(pod)
     data.wait_running("holder", _LIMIT)
-    said = demo.verb("restore_volume", "pvc=data", f"namespace={NAMESPACE}", "yes=True")
+    said = demo.verb("volume_restore", "pvc=data", f"namespace={NAMESPACE}", "yes=True")
     remove_pod(data, "holder")
     assert said["retcode"] == 1
     assert "in use by pod holder" in said["error"]
@@ -128,9 +128,9 @@ def test_a_claim_in_use_is_not_touched(demo, data):
 
 def test_a_claim_goes_back_and_its_old_volume_stays(demo, data):
     write(data, "second")
-    assert "yes=True" in demo.verb("restore_volume", "pvc=data", f"namespace={NAMESPACE}")["error"]
+    assert "yes=True" in demo.verb("volume_restore", "pvc=data", f"namespace={NAMESPACE}")["error"]
     assert read(data) == "second"
-    done = demo.verb("restore_volume", "pvc=data", f"namespace={NAMESPACE}", "yes=True")
+    done = demo.verb("volume_restore", "pvc=data", f"namespace={NAMESPACE}", "yes=True")
     assert done["retcode"] == 0, done
     assert read(data) == "first"
     (one,) = done["restored"]
@@ -142,7 +142,7 @@ def test_a_claim_goes_back_and_its_old_volume_stays(demo, data):
 
 def test_a_copy_comes_into_another_namespace(demo, data):
     done = demo.verb(
-        "restore_volume", "pvc=data", f"namespace={NAMESPACE}", f"into_namespace={COPY}", "into=copy", "yes=True"
+        "volume_restore", "pvc=data", f"namespace={NAMESPACE}", f"into_namespace={COPY}", "into=copy", "yes=True"
     )
     assert done["retcode"] == 0, done
     assert read(space(demo, COPY), "copy") == "first"
@@ -184,7 +184,7 @@ def test_backups_outlive_the_namespace(demo, data):
     newest = backups(demo)[0]
     _remove(demo, NAMESPACE)
     assert backups(demo)[0] == newest
-    done = demo.verb("restore_volume", f"namespace={NAMESPACE}", "yes=True")
+    done = demo.verb("volume_restore", f"namespace={NAMESPACE}", "yes=True")
     assert done["retcode"] == 0, done
     assert read(space(demo)) == "third"
     claim = data.core.read_namespaced_persistent_volume_claim("data", NAMESPACE)

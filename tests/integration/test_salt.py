@@ -134,7 +134,7 @@ def test_an_interrupted_verb_says_so_and_nothing_else(running, held, number):
 def test_events_end_when_interrupted(running):
     store = Store(running.state, "rehearsal")
     History(store).add("cluster", "begun", "an event of [old]")
-    process = running.begin("salt-run", "managed_k8s.events", "rehearsal", "last=1")
+    process = running.begin("salt-run", "managed_k8s.history", "rehearsal", "last=1", "follow=True")
     assert "an event of [old]" in process.stdout.readline()
     History(store).add("cluster", "begun", "a new one")
     assert "a new one" in process.stdout.readline()
@@ -148,22 +148,22 @@ def test_help_is_of_verbs_alone(running):
     shown = running.run("salt-run", "-d", "managed_k8s").stdout
     listed = {line.strip().removesuffix(":") for line in shown.splitlines() if line.startswith("managed_k8s.")}
     assert {name.removeprefix("managed_k8s.") for name in listed} == {
-        "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "events", "history",
-        "infra", "kubeconfig", "metrics", "pause", "plan", "reach", "reboot", "reconcile", "replace", "restore",
-        "restore_volume", "resume", "rollback", "smoke", "status", "sweep", "uncordon", "upgrade", "validate",
+        "access", "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "history",
+        "infra", "kubeconfig", "metrics", "pause", "plan", "reboot", "reconcile", "replace", "restore",
+        "resume", "rollback", "smoke", "status", "sweep", "uncordon", "upgrade", "validate",
         "volume_backup", "volume_backups", "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 
 
-@pytest.mark.parametrize("verb", ["plan", "smoke", "destroy", "reach"])
+@pytest.mark.parametrize("verb", ["plan", "smoke", "destroy", "access"])
 def test_without_a_cloud_every_verb_says_why_in_a_few_words(running, verb):
     done = running.run("salt-run", "--out=json", f"managed_k8s.{verb}", "rehearsal")
     data = json.loads(done.stdout)
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
     assert "Traceback" not in data["error"]
-    assert ("no kubeconfig" if verb in ("smoke", "reach") else "no-such-cloud") in data["error"]
+    assert ("no kubeconfig" if verb in ("smoke", "access") else "no-such-cloud") in data["error"]
 
 
 def test_without_a_cloud_status_says_why_and_what_else_is_known(running):

@@ -175,7 +175,7 @@ class Cluster:
 
     def history(self) -> list[dict[str, Any]]:
         """Return all that is kept of what happened, oldest first."""
-        return list(self.verb("events", "last=5000", "follow=False")["events"])
+        return list(self.verb("history", "last=5000")["events"])
 
     def ssh(self, name: str, command: str, timeout: float = 120, stdin: str | None = None) -> str:
         """Run a shell command on a server as its default user, through the first gateway; return what it prints."""

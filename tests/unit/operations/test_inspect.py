@@ -77,7 +77,7 @@ def test_history_says_what_why_and_how_long(opts, store):
 def test_history_takes_the_cluster_from_the_node(opts, store):
     (load.folder(opts) / "other.sls").write_text("")
     assert inspect.history(opts, None, "demo-worker-1", None, 30) == {
-        "cluster": "demo", "done": [], "count": 0, "failed": 0, "seconds": 0,
+        "cluster": "demo", "done": [], "events": [], "count": 0, "failed": 0, "seconds": 0,
     }  # fmt: skip
     assert printed(terminal.history({"done": []})) == "Nothing.\n"
 

@@ -17,7 +17,7 @@ def make_and_remove(setting: Setting) -> dict[str, Any]:
     """Return seconds in all and of each step, from nothing to smoke-tested. Raises BenchError."""
     settings = setting.cluster.settings
     # What is installed is what the cluster's settings say.
-    env = {"KUBERNETES_VERSION": settings["kubernetes"]["version"], "MIRROR": settings["artifacts"]["url"]}
+    env = {"KUBERNETES_VERSION": settings.kubernetes.version, "MIRROR": settings.artifacts.url}
     try:
         laps = parse(setting.run(_SCRIPT, "up", env=env).splitlines())
     except BenchError as error:

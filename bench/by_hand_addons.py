@@ -9,15 +9,25 @@ from typing import Any
 
 import yaml
 
-from bench.by_hand_cloud import CLUSTER, VIRTUAL_IP
+from bench.by_hand_cloud import CLUSTER, EXTERNAL, NETWORK, VIRTUAL_IP
 from managed_k8s.artifacts import mirror
+from managed_k8s.config import settings
 from managed_k8s.kube import addons
 
-SETTINGS: dict[str, Any] = {
-    "openstack": {"virtual_ip": VIRTUAL_IP},
-    "kubernetes": {"pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/16", "cni": "flannel"},
-    "storage": {"volume_type": None, "availability_zone": None},
-}
+SETTINGS = settings.complete(
+    {
+        settings.KEY: {
+            "openstack": {
+                "cloud": "by-hand",
+                "external_network": EXTERNAL,
+                "network_cidr": NETWORK,
+                "virtual_ip": VIRTUAL_IP,
+            },
+            "artifacts": {"url": "http://mirror.invalid"},
+        }
+    },
+    "by hand",
+)
 
 
 def objects(work: Path, url: str, version: str) -> list[dict[str, Any]]:

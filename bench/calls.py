@@ -53,7 +53,7 @@ def _services(setting: Setting) -> dict[str, str]:
     from managed_k8s.openstack import connection
 
     cluster = setting.cluster
-    conn = connection.connect(cluster.settings["openstack"]["cloud"], setting.root)
+    conn = connection.connect(cluster.settings.openstack.cloud, setting.root)
     at: dict[str, list[str]] = {}
     for entry in conn.service_catalog:
         for endpoint in entry["endpoints"]:
@@ -61,7 +61,7 @@ def _services(setting: Setting) -> dict[str, str]:
     named = {where: " and ".join(sorted(set(types))) for where, types in at.items()}
     public = (cluster.store.read("infra.json") or {}).get("public_address")
     apis = {f"{address}:{access.PORT}": "kubernetes" for address in access.addresses(cluster.settings, public)}
-    return named | apis | {place(cluster.settings["artifacts"]["url"]): "mirror"}
+    return named | apis | {place(cluster.settings.artifacts.url): "mirror"}
 
 
 def total(traffic: Mapping[str, Mapping[str, int]]) -> Traffic:

@@ -59,7 +59,7 @@ def _holder(setting: Setting) -> str:
     gateways = [node.id for node in setting.cluster.nodes if node.role == names.GATEWAY]
     if len(gateways) < 2:
         raise BenchError(f"{setting.cluster.name} has one gateway: nothing takes over from it")
-    address = setting.cluster.settings["openstack"]["virtual_ip"]
+    address = setting.cluster.settings.openstack.virtual_ip
     script = f"systemctl is-active haproxy keepalived; ip -4 -oneline address show to {address}/32"
     end = time.monotonic() + _HEALTHY_LIMIT
     while True:

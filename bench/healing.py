@@ -53,10 +53,10 @@ def measure(setting: Setting) -> Figures:
     masters = sum(node.role == names.MASTER for node in setting.cluster.nodes)
     if masters < 3:
         raise BenchError(f"{setting.cluster.name} has {masters} master: it does not survive the loss of one")
-    rules = setting.cluster.settings["healing"]
+    rules = setting.cluster.settings.healing
     found: dict[str, Any] = {
         "masters": masters,
-        "noticed": {role: rules[role]["after_seconds"] for role in victims},
+        "noticed": {role: rules.of(role).after_seconds for role in victims},
         "creation": _creation(setting, victims[names.WORKER]),
     }
     for case in CASES:

@@ -83,8 +83,8 @@ def _fill(store: Store, found: settings.Settings, authority: trustme.CA, port: i
     store.write("initialised.json", {"master": f"{CLUSTER}-master-1", "finished": True})
     store.write("application_credential.json", {"id": "i", "access_rules": [{}]})
     image = {"archive": "images/pause.tar", "name": "pause", "tag": "1", "digest": "sha256:1"}
-    version = found["kubernetes"]["version"]
-    base = f"{found['artifacts']['url']}/kubernetes/{version}"
+    version = found.kubernetes.version
+    base = f"{found.artifacts.url}/kubernetes/{version}"
     artifacts = {"base": base, "digest": "0", "sums": {"images/pause.tar": "0"}, "versions": {"images": [image]}}
     store.write(f"artifacts-{version}.json", artifacts)
 

@@ -37,7 +37,7 @@ def _unfit(setting: Setting, versions: list[str]) -> str:
     if versions != [BEFORE]:
         return f"the cluster runs {', '.join(versions)}"
     try:
-        mirror.fetch(f"{setting.cluster.settings['artifacts']['url']}/kubernetes/{AFTER}/{mirror.SUMS}")
+        mirror.fetch(f"{setting.cluster.settings.artifacts.url}/kubernetes/{AFTER}/{mirror.SUMS}")
     except mirror.MirrorError:
         return f"the mirror has no {AFTER}"
     return ""

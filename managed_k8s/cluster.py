@@ -125,7 +125,7 @@ class Cluster:
             SaltJobs(self.opts),
             self.kube,
             Disks(self.opts, self.store),
-            written=self.written["kubernetes"]["version"],
+            written=self.written.kubernetes.version,
             ask_members=ask_members,
         )
 

@@ -80,15 +80,15 @@ def artifacts(store: Store, settings: Settings) -> dict[str, Any]:
     once, checked against artifacts.sha256 or trusted at first sight, and kept: what servers install never changes
     behind it. Raises MirrorError.
     """
-    version, wanted = settings["kubernetes"]["version"], settings["artifacts"]["sha256"]
-    base = f"{settings['artifacts']['url']}/kubernetes/{version}"
+    version, wanted = settings.kubernetes.version, settings.artifacts.sha256
+    base = f"{settings.artifacts.url}/kubernetes/{version}"
     name = f"artifacts-{version}.json"
     with filelock.FileLock(store.path(".artifacts.lock")):
         kept = store.read(name)
         if kept is None or kept["base"] != base or wanted not in (None, kept["digest"]):
             kept = _fetch_artifacts(base, wanted)
-            if settings["artifacts"]["debian"]:
-                kept["debian_key"] = sum_of(f"{settings['artifacts']['url']}/{DEBIAN_KEY}")
+            if settings.artifacts.debian:
+                kept["debian_key"] = sum_of(f"{settings.artifacts.url}/{DEBIAN_KEY}")
             store.write(name, kept)
     return dict(kept)
 

@@ -79,7 +79,7 @@ class Backups:
     ) -> None:
         self.opts, self.store, self.vault, self.jobs, self.history = opts, store, vault, jobs, history
         self.settings, self.programs = settings, programs
-        location = settings["backup"]["repository"] or str(vault.folder / "repository")
+        location = settings.backup.repository or str(vault.folder / "repository")
         self.repository = Repository(location, vault)
 
     # Looking
@@ -229,7 +229,7 @@ class Backups:
     def prune(self) -> list[str]:
         """Remove what the retention does not keep; return the names. Raises BorgError."""
         found = self.records()
-        kept = retention.keep(found, self.settings["backup"]["retention"])
+        kept = retention.keep(found, self.settings.backup.retention.model_dump())
         # The way back from an upgrade.
         kept[(self.store.read(WANTED) or {}).get("backup", "")] = "before an upgrade"
         doomed = [one.name for one in found if one.name not in kept]
@@ -268,9 +268,9 @@ class Backups:
 
     def state(self) -> dict[str, Any]:
         """Return the newest backup's name and what is wrong, from what is on record: the repository is not asked."""
-        records, settings = self.listed(), self.settings["backup"]
+        records, settings = self.listed(), self.settings.backup
         problems: list[str] = []
-        if settings["enabled"]:
+        if settings.enabled:
             busy = queue.is_held(self.store, LOCK)
             attempts = (self.attempts(BACKUPS).seen(busy), self.attempts(DRILLS).seen(busy))
             problems = health.problems(settings, records, *attempts, now=time.time())
@@ -278,11 +278,11 @@ class Backups:
 
     def due(self, now: float) -> list[str]:
         """Return what is to be done now: `backup`, `drill`."""
-        cron = self.settings["backup"]
+        settings = self.settings.backup
         work = []
-        if schedule.is_due(cron["schedule"], self.attempts(BACKUPS), now):
+        if schedule.is_due(settings.schedule, self.attempts(BACKUPS), now):
             work.append("backup")
-        if self.attempts(BACKUPS).done and schedule.is_due(cron["drill_schedule"], self.attempts(DRILLS), now):
+        if self.attempts(BACKUPS).done and schedule.is_due(settings.drill_schedule, self.attempts(DRILLS), now):
             work.append("drill")
         return work
 

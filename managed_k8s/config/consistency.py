@@ -23,7 +23,7 @@ _OTHERS_ADDRESSES = 8
 _NODE_PREFIX = 24
 
 
-def of_counts(cluster: str, settings: Settings, servers: Collection[str]) -> list[str]:
+def of_counts(cluster: str, settings: Settings | None, servers: Collection[str]) -> list[str]:
     """Return a sentence for every number of servers that the cluster cannot work with."""
     roles = [node.role for node in map(names.parse, servers) if node]
     problems = []
@@ -39,7 +39,7 @@ def of_counts(cluster: str, settings: Settings, servers: Collection[str]) -> lis
 
 
 def _room(cluster: str, settings: Settings, roles: list[str]) -> list[str]:
-    network, pods = IPv4Network(settings["openstack"]["network_cidr"]), IPv4Network(settings["kubernetes"]["pod_cidr"])
+    network, pods = IPv4Network(settings.openstack.network_cidr), IPv4Network(settings.kubernetes.pod_cidr)
     nodes = len(roles) - roles.count(names.GATEWAY)
     problems = []
     if len(roles) > network.num_addresses - _OTHERS_ADDRESSES:
@@ -52,7 +52,7 @@ def _room(cluster: str, settings: Settings, roles: list[str]) -> list[str]:
     return problems
 
 
-def of_server(cluster: str, settings: Settings, name: str, keys: Mapping[str, Any], where: str) -> list[str]:
+def of_server(cluster: str, settings: Settings | None, name: str, keys: Mapping[str, Any], where: str) -> list[str]:
     """Return a sentence for all that keeps a server from being the node that its name says.
 
     keys: valid ones of a profile. where: the beginning of each sentence.
@@ -68,12 +68,12 @@ def of_server(cluster: str, settings: Settings, name: str, keys: Mapping[str, An
     return [f"{where}: {problem}" for problem in _first_port(node, settings, first)]
 
 
-def _first_port(node: names.Node, settings: Settings, port: Mapping[str, Any]) -> Iterable[str]:
+def _first_port(node: names.Node, settings: Settings | None, port: Mapping[str, Any]) -> Iterable[str]:
     group = names.group(node.cluster, node.role)
     if group not in port.get("security_groups", ()):
         yield f"networks.0.security_groups: must have {group}, or a {node.role} is not reached by the others"
     api = {"port": names.api_port(node.cluster)}
-    address = settings and settings["openstack"]["virtual_ip"]
+    address = settings.openstack.virtual_ip if settings else None
     pairs = port.get("allowed_address_pairs", ())
     if node.role == names.GATEWAY and api not in pairs and not (address and address in pairs):
         yield (
@@ -81,13 +81,13 @@ def _first_port(node: names.Node, settings: Settings, port: Mapping[str, Any]) -
             "API's address"
         )
     if settings and "fixed_ip" in port:
-        network = IPv4Network(settings["openstack"]["network_cidr"])
+        network = IPv4Network(settings.openstack.network_cidr)
         fixed = IPv4Address(port["fixed_ip"])
         if fixed not in network or str(fixed) == address:
             yield f"networks.0.fixed_ip: {fixed} must be in openstack.network_cidr {network} and not the virtual IP"
 
 
-def of_provider(settings: Settings, keys: Mapping[str, Any], providers: Tables, where: str) -> list[str]:
+def of_provider(settings: Settings | None, keys: Mapping[str, Any], providers: Tables, where: str) -> list[str]:
     """Return a sentence for all that is wrong with the provider that a server is made through."""
     alias = str(keys.get("provider")).partition(":")[0]
     provider = providers.good.get(alias)
@@ -98,7 +98,7 @@ def of_provider(settings: Settings, keys: Mapping[str, Any], providers: Tables, 
     deploy = keys.get("deploy", provider.get("deploy", True))
     if deploy and not any(minion.get("master") for minion in minions):
         problems.append(f"provider {alias}: minion.master: is missing, the Salt master's address as servers reach it")
-    cloud = settings["openstack"]["cloud"] if settings else provider.get("cloud")
+    cloud = settings.openstack.cloud if settings else provider.get("cloud")
     if provider.get("driver") == DRIVER and provider.get("cloud") != cloud:
         problems.append(
             f"provider {alias}: cloud is {provider.get('cloud')!r}, but openstack.cloud of the settings is {cloud!r}: "

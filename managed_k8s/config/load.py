@@ -106,7 +106,7 @@ def checked(
     more: what else is wrong with the settings, if they can be read.
     """
     problems: list[str] = []
-    found: Settings = {}
+    found: Settings | None = None
     try:
         found = load(opts, cluster)
         problems += more(found)
@@ -119,12 +119,12 @@ def checked(
         problems += _server_problems(cluster, found, written.of_cluster(cluster), tree)
     except MapError as error:
         problems.append(str(error))
-    if problems:
+    if found is None or problems:
         raise InvalidError(dict.fromkeys(problems))
     return found
 
 
-def _server_problems(cluster: str, found: Settings, entries: Mapping[str, Entry], tree: Tree) -> list[str]:
+def _server_problems(cluster: str, found: Settings | None, entries: Mapping[str, Entry], tree: Tree) -> list[str]:
     """Return what is wrong with a cluster's servers: each has the keys of its profile and those in the map."""
     problems = consistency.of_counts(cluster, found, entries)
     for name, entry in sorted(entries.items()):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from managed_k8s.config import kubernetes_versions
-from managed_k8s.config.validation import CronText, Table
+from managed_k8s.config.validation import AddressText, CronText, NetworkText, Table
+from managed_k8s.names import GATEWAY, MASTER, WORKER
 
 Text = Annotated[str, Field(min_length=1)]
-Networks = Annotated[tuple[IPv4Network, ...], Field(min_length=1)]
+Networks = Annotated[tuple[NetworkText, ...], Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, le=10000)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-EVERYWHERE = (IPv4Network("0.0.0.0/0"),)
+EVERYWHERE = ("0.0.0.0/0",)
 
 
 class OpenStack(Table):
@@ -24,11 +24,11 @@ class OpenStack(Table):
     """Name of the cloud in clouds.yaml."""
     external_network: Text
     """Network that floating IPs come from."""
-    network_cidr: IPv4Network = IPv4Network("10.30.0.0/24")
+    network_cidr: NetworkText = "10.30.0.0/24"
     """Addresses of the servers."""
-    virtual_ip: IPv4Address = IPv4Address("10.30.0.5")
+    virtual_ip: AddressText = "10.30.0.5"
     """Address of the Kubernetes API inside network_cidr; the gateways hold it."""
-    dns_servers: tuple[IPv4Address, ...] = ()
+    dns_servers: tuple[AddressText, ...] = ()
     """Name servers of the subnet; empty: the cloud's own."""
     anti_affinity: Literal["hard", "soft"] = "soft"
     """Whether gateways and masters must (hard) or should (soft) run on different hypervisors."""
@@ -49,9 +49,9 @@ class Kubernetes(Table):
     """Kubernetes version that the cluster begins with, one of managed_k8s/config/kubernetes_versions.py; later only
     managed_k8s.upgrade changes it (docs/upgrade.md).
     """
-    pod_cidr: IPv4Network = IPv4Network("10.244.0.0/16")
+    pod_cidr: NetworkText = "10.244.0.0/16"
     """Addresses of pods; each node takes a /24."""
-    service_cidr: IPv4Network = IPv4Network("10.96.0.0/16")
+    service_cidr: NetworkText = "10.96.0.0/16"
     """Addresses of services."""
     cni: Literal["flannel", "none"] = "flannel"
     """Pod network; none: you bring your own (Cilium, Calico)."""
@@ -122,6 +122,10 @@ class Healing(Table):
     master: HealingOfRole = HealingOfRole()
     worker: HealingOfRole = HealingOfRole()
 
+    def of(self, role: str) -> HealingOfRole:
+        """Return what holds for servers of a role."""
+        return {GATEWAY: self.gateway, MASTER: self.master, WORKER: self.worker}[role]
+
 
 class Artifacts(Table):
     """Where programs, images and packages come from; docs/mirror.md."""
@@ -158,7 +162,7 @@ class Retention(Table):
     """Beside them, of so many months."""
 
 
-class VolumeRetention(Table):
+class VolumeRetention(Retention):
     """How many backups of each claim stay; the newest good one always does."""
 
     last: Count = 2

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -33,8 +33,6 @@ from managed_k8s.errors import Error
 
 KEY = "managed_k8s"
 
-Settings = dict[str, Any]
-
 
 class InvalidError(Error):
     """Wrong input; the message lists every problem."""
@@ -44,7 +42,7 @@ class InvalidError(Error):
         super().__init__("\n".join(f"- {problem}" for problem in self.problems))
 
 
-class ClusterSettings(Table):
+class Settings(Table):
     """Settings of a cluster: pillar/clusters/<cluster>.sls, below the key managed_k8s."""
 
     openstack: OpenStack
@@ -61,11 +59,11 @@ class ClusterSettings(Table):
     @pydantic.model_validator(mode="after")
     def _without_contradictions(self) -> Self:
         ranges = {
-            networks.SERVERS: self.openstack.network_cidr,
-            networks.PODS: self.kubernetes.pod_cidr,
-            networks.SERVICES: self.kubernetes.service_cidr,
+            networks.SERVERS: IPv4Network(self.openstack.network_cidr),
+            networks.PODS: IPv4Network(self.kubernetes.pod_cidr),
+            networks.SERVICES: IPv4Network(self.kubernetes.service_cidr),
         }
-        problems = [*networks.problems(ranges, self.openstack.virtual_ip, self._outside())]
+        problems = [*networks.problems(ranges, IPv4Address(self.openstack.virtual_ip), self._outside())]
         version, supported = self.kubernetes.version, kubernetes_versions.SUPPORTED
         if version not in supported:
             problems.append(f"kubernetes.version {version} cannot be installed; there are {', '.join(supported)}")
@@ -74,7 +72,7 @@ class ClusterSettings(Table):
 
     def _outside(self) -> Iterable[tuple[str, IPv4Address]]:
         """Return what servers must reach outside of the cluster, as far as the settings give addresses."""
-        yield from (("openstack.dns_servers", address) for address in self.openstack.dns_servers)
+        yield from (("openstack.dns_servers", IPv4Address(address)) for address in self.openstack.dns_servers)
         with contextlib.suppress(ValueError):
             yield "artifacts.url", IPv4Address(urlsplit(self.artifacts.url).hostname or "")
 
@@ -82,7 +80,7 @@ class ClusterSettings(Table):
 @functools.cache
 def schema() -> dict[str, Any]:
     """Return the JSON schema of what is below the key."""
-    return validation.schema(ClusterSettings)
+    return validation.schema(Settings)
 
 
 def complete(content: object, source: str) -> Settings:
@@ -99,7 +97,7 @@ def complete(content: object, source: str) -> Settings:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError([f"{source}: must be made of texts, numbers, lists and tables only: {error}"]) from None
     try:
-        return ClusterSettings.model_validate_json(plain).model_dump(mode="json")
+        return Settings.model_validate_json(plain)
     except pydantic.ValidationError as error:
         problems = validation.sentences(error, schema(), "setting")
         raise InvalidError(f"{source}: {problem}" for problem in problems) from None

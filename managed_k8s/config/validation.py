@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
 import pydantic
@@ -25,23 +25,26 @@ _FORMS = {
 }
 
 
+def _form(name: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "format": name})
+
+
 class Table(BaseModel):
     """A table of settings; its docstring and its fields' descriptions are told to operators."""
 
     model_config = STRICT | ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-def _checked(is_valid: Callable[[str], object]) -> AfterValidator:
-    def check(text: str) -> str:
-        if not is_valid(text):
-            raise ValueError(text)
-        return text
-
-    return AfterValidator(check)
+def _cron(text: str) -> str:
+    if not cron.is_valid(text):
+        raise ValueError(text)
+    return text
 
 
-CronText = Annotated[str, _checked(cron.is_valid), WithJsonSchema({"type": "string", "format": "cron"})]
-AddressText = Annotated[str, _checked(IPv4Address), WithJsonSchema({"type": "string", "format": "ipv4"})]
+# Whoever gets addresses wants texts: OpenStack, Kubernetes, templates.
+AddressText = Annotated[str, AfterValidator(lambda text: str(IPv4Address(text))), _form("ipv4")]
+NetworkText = Annotated[str, AfterValidator(lambda text: str(IPv4Network(text))), _form("ipv4network")]
+CronText = Annotated[str, AfterValidator(_cron), _form("cron")]
 
 
 def contradictions(problems: Iterable[str]) -> None:

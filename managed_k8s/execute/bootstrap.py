@@ -103,7 +103,7 @@ class Bootstrap:
         self.store.write("initialised.json", {"master": node, "finished": False})
         self.cloud.begin()
         self.jobs.run(node, "managed_k8s_node.init", limit=KINDS[INIT].limit)
-        versions.begin(self.store, self.settings["kubernetes"]["version"])
+        versions.begin(self.store, self.settings.kubernetes.version)
         self.store.write("initialised.json", {"master": node, "finished": True})
 
     def _access(self, node: str, snapshot: Snapshot) -> None:

@@ -129,7 +129,7 @@ class Rolling:
     # What steps share
 
     def _empty(self, name: str) -> None:
-        limit = self.settings["maintenance"]["drain_seconds"]
+        limit = self.settings.maintenance.drain_seconds
         self.kube.empty(name, limit, lambda words: self.say(name, words))
 
     def _await_etcd(self, name: str) -> None:

@@ -78,7 +78,7 @@ class Turnover:
             self.say(name, words)
 
         if (snapshot.observed.ready or {}).get(name):
-            self.kube.drain(name, self.settings["maintenance"]["drain_seconds"], say)
+            self.kube.drain(name, self.settings.maintenance.drain_seconds, say)
             return
         # What it holds may be given to others only once it cannot write any more.
         if name in snapshot.observed.fleet.condemned and name in snapshot.observed.servers:

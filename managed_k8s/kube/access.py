@@ -8,13 +8,12 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from cryptography import x509
 
+from managed_k8s.config.settings import Settings
 from managed_k8s.state.store import Store
 
 KUBECONFIG, CA = "kubeconfig", "ca.crt"
@@ -25,9 +24,9 @@ _ENOUGH = 4096
 MARGIN = datetime.timedelta(days=30)
 
 
-def addresses(settings: Mapping[str, Any], public: str | None) -> list[str]:
+def addresses(settings: Settings, public: str | None) -> list[str]:
     """Return where the API may be reached from here, the likelier first."""
-    return [address for address in (public, settings["openstack"]["virtual_ip"]) if address]
+    return [address for address in (public, settings.openstack.virtual_ip) if address]
 
 
 def answers(address: str) -> bool:

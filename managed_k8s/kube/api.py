@@ -104,7 +104,7 @@ class KubernetesApi:
     def _objects(self, credential: Mapping[str, Any]) -> Any:
         """Return the add-ons' objects of the version that the control plane has; the mirror is asked once for each."""
         settings = versions.of_addons(self.settings, self.store)
-        version = settings["kubernetes"]["version"]
+        version = settings.kubernetes.version
         if version not in self._addons:
             found = mirror.artifacts(self.store, settings)
             cloud = addons.CloudAccess.of(self.cluster, credential)
@@ -195,7 +195,7 @@ class KubernetesApi:
         api = self.connect()
         cordoned = drain.cordon(api, node, node_annotations.OPERATOR)
         try:
-            drain.evict(api, node, self.settings["maintenance"]["drain_seconds"], say, force=False)
+            drain.evict(api, node, self.settings.maintenance.drain_seconds, say, force=False)
         except drain.DrainError as error:
             undo = f"salt-run managed_k8s.uncordon {node}"
             raise drain.DrainError(f"{error}\n{node} stays cordoned; undo it: {undo}") from None

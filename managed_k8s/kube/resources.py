@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from managed_k8s.config.settings import Settings
 from managed_k8s.kube.addons.manifests import Object, container
 from managed_k8s.kube.smoke import pods
 
@@ -16,7 +16,7 @@ _FILES = Path(__file__).parent / "files"
 _LATER = ""
 
 
-def files(settings: Mapping[str, Any], objects: Sequence[Object]) -> dict[str, str]:
+def files(settings: Settings, objects: Sequence[Object]) -> dict[str, str]:
     """Return path -> text of all files, nothing secret among them; what starts with #! is a program.
 
     settings: of the cluster.
@@ -33,13 +33,13 @@ def files(settings: Mapping[str, Any], objects: Sequence[Object]) -> dict[str, s
     }
 
 
-def _tests(settings: Mapping[str, Any], objects: Sequence[Object]) -> list[tuple[str, Object]]:
+def _tests(settings: Settings, objects: Sequence[Object]) -> list[tuple[str, Object]]:
     plugin = next(o for o in objects if o["kind"] == "DaemonSet" and o["metadata"]["name"] == pods.PLUGIN)
     image = container(plugin, "cinder-csi-plugin")["image"]
     return [
         ("server", pods.server(image)),
         ("service", pods.service()),
-        ("client", pods.client(image, peer=_LATER, virtual_ip=settings["openstack"]["virtual_ip"])),
+        ("client", pods.client(image, peer=_LATER, virtual_ip=settings.openstack.virtual_ip)),
         ("data", pods.claim("data")),
         ("writer", pods.writer(image, token=_LATER)),
         ("reader", pods.reader(image, "reader", "data")),

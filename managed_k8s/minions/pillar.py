@@ -26,8 +26,6 @@ _MASTERS_FIRST_IMAGES = _WORKERS_FIRST_IMAGES | {
     "coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
 }  # fmt: skip
 _FLANNEL = "flannel"
-_OWN = ("backup", "metrics", "healing", "maintenance")
-_SECURITY_GROUPS = ("api_allowed_cidrs", "ssh_allowed_cidrs")
 # A minion says when something that should work on its server does not, or does again; seconds between its looks.
 BEACONS = {"managed_k8s_node": [{"interval": 10}]}
 _MASTERS_PROGRAMS = {"bin/etcdctl", "bin/etcdutl"}
@@ -60,7 +58,7 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
         "role": node.role,
         "name": node.id,
         "settings": of_nodes(settings),
-        "virtual_ip": settings["openstack"]["virtual_ip"],
+        "virtual_ip": settings.openstack.virtual_ip,
         "public_address": (store.read("infra.json") or {}).get("public_address"),
         "gateways": _addresses(inventory, GATEWAY) if node.role == GATEWAY else {},
         "masters": _addresses(inventory, MASTER) if node.role == GATEWAY else {},
@@ -71,10 +69,15 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
     return content | {"revision": paths.digest([content, tree])}
 
 
-def of_nodes(settings: Settings) -> Settings:
+def of_nodes(settings: Settings) -> dict[str, Any]:
     """Return the settings that nodes are made from; the others, the Salt master's and the cloud's, change no node."""
-    openstack = {name: value for name, value in settings["openstack"].items() if name not in _SECURITY_GROUPS}
-    return {name: value for name, value in settings.items() if name not in _OWN} | {"openstack": openstack}
+    return settings.model_dump(
+        mode="json",
+        exclude={
+            "backup": True, "metrics": True, "healing": True, "maintenance": True,
+            "openstack": {"api_allowed_cidrs", "ssh_allowed_cidrs"},
+        },
+    )  # fmt: skip
 
 
 def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[str, str]:
@@ -83,7 +86,7 @@ def _addresses(inventory: Mapping[str, Mapping[str, Any]], role: str) -> dict[st
 
 def _artifacts(node: Node, settings: Settings, store: Store) -> dict[str, Any]:
     found = mirror.artifacts(store, settings)
-    debian = {"url": f"{settings['artifacts']['url']}/debian", "key_sha256": found.get("debian_key")}
+    debian = {"url": f"{settings.artifacts.url}/debian", "key_sha256": found.get("debian_key")}
     if node.role == GATEWAY:
         return {"debian": debian}
     files = {name: digest for name, digest in found["sums"].items() if _wanted(node, name)}
@@ -131,7 +134,7 @@ def _wanted(node: Node, name: str) -> bool:
 
 def _runs(node: Node, settings: Settings, archive: str) -> bool:
     if archive == _FLANNEL:
-        return bool(settings["kubernetes"]["cni"] == _FLANNEL)
+        return settings.kubernetes.cni == _FLANNEL
     return node.role == MASTER or archive in _WORKERS_IMAGES
 
 

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from managed_k8s.config.sections import Healing
 from managed_k8s.model.health import DISK, ETCD, LOW_DISK, SERVICES, Health, Patient, Signs
 from managed_k8s.model.steps import REBOOT, REPLACE, RESTART, START
 from managed_k8s.names import WORKER
@@ -42,7 +43,7 @@ def judge(
     signs: Iterable[Signs],
     names: Mapping[str, Collection[str]],
     record: Mapping[str, Any],
-    rules: Mapping[str, Any],
+    rules: Healing,
     now: float,
     api: bool,
     smoke: bool,
@@ -53,7 +54,7 @@ def judge(
     now: seconds since the epoch. api: whether the Kubernetes API can be asked, as far as it should. smoke: whether the
     smoke test passed with the servers that there are.
     """
-    if not rules["enabled"]:
+    if not rules.enabled:
         return Health()
     return _Judgement(list(signs), names, record, rules, now, api, smoke).health()
 
@@ -64,7 +65,7 @@ class _Judgement:
         signs: list[Signs],
         names: Mapping[str, Collection[str]],
         record: Mapping[str, Any],
-        rules: Mapping[str, Any],
+        rules: Healing,
         now: float,
         api: bool,
         smoke: bool,
@@ -82,7 +83,7 @@ class _Judgement:
         self.granted: set[str] = set()
 
     def _recent(self, name: str, tried: list[Entry]) -> list[Entry]:
-        window = next(self.rules[role]["window_minutes"] for role, group in self.names.items() if name in group) * 60
+        window = next(self.rules.of(role).window_minutes for role, group in self.names.items() if name in group) * 60
         open_since = self.before["servers"][name].get("noticed")
         return [one for one in tried if self.now - one["at"] < window or (open_since and one["at"] >= open_since)]
 
@@ -152,7 +153,7 @@ class _Judgement:
         return ""
 
     def _most(self, role: str) -> int:
-        return max(1, int(len(self.names[role]) * self.rules[role]["share_percent"] / 100))
+        return max(1, int(len(self.names[role]) * self.rules.of(role).share_percent / 100))
 
     def _told(self, alarm: str) -> Entry:
         """Announce an alarm that was there at the last look already, once; and its end."""
@@ -170,10 +171,10 @@ class _Judgement:
     # One of them
 
     def _patient(self, one: Signs, fresh: bool, alarm: str) -> Patient:
-        entry, rules = self.entries[one.name], self.rules[one.role]
+        entry, rules = self.entries[one.name], self.rules.of(one.role)
         why = _why(one)
         attempts = len(entry["tried"])
-        if entry.get("given_up") or attempts >= rules["attempts"]:
+        if entry.get("given_up") or attempts >= rules.attempts:
             return self._given_up(one, entry, why, attempts)
         remedy = self._remedy(one)
         if not remedy:
@@ -210,7 +211,7 @@ class _Judgement:
         else:
             # After each replacement that did not help, twice as long.
             replaced = sum(attempt["what"] == REPLACE for attempt in entry["tried"])
-            due = entry["since"] + min(self.rules[one.role]["after_seconds"] * 2**replaced, _LONGEST)
+            due = entry["since"] + min(self.rules.of(one.role).after_seconds * 2**replaced, _LONGEST)
             if LOW_DISK in one.ailments:
                 due = max(due, entry["since"] + _RECLAIM_AFTER)
         if tried and not tried[-1].get("refused"):
@@ -221,7 +222,7 @@ class _Judgement:
 
     def _too_many(self, one: Signs) -> str:
         """At most a share of a role's servers is replaced within a window."""
-        window = self.rules[one.role]["window_minutes"]
+        window = self.rules.of(one.role).window_minutes
         others = self.granted | {
             name
             for name, entry in self.entries.items()

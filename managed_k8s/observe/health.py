@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from managed_k8s.config.settings import Settings
 from managed_k8s.model.cluster import Facts, Observed
 from managed_k8s.model.health import DISK, Health
 from managed_k8s.names import GATEWAY, ROLES, Node
@@ -33,7 +34,7 @@ class Doctor:
     settings: with defaults. nodes: all of the map.
     """
 
-    def __init__(self, store: Store, settings: Mapping[str, Any], nodes: Collection[Node], disks: Disks) -> None:
+    def __init__(self, store: Store, settings: Settings, nodes: Collection[Node], disks: Disks) -> None:
         self.store, self.settings, self.nodes, self.disks = store, settings, nodes, disks
 
     def health(
@@ -74,7 +75,7 @@ class Doctor:
             found,
             names,
             healing.read(self.store),
-            self.settings["healing"],
+            self.settings.healing,
             now,
             api=kubernetes is not None or not (marker and marker.finished),
             smoke=smoke,

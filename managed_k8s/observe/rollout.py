@@ -39,7 +39,7 @@ def compose(
     certificates.remember(store, ends)
     record = Record(store)
     return Rollout(
-        target=versions.wanted(settings, store)["kubernetes"]["version"] if running.config else "",
+        target=versions.wanted(settings, store).kubernetes.version if running.config else "",
         versions=running,
         begun=_begun(record, nodes),
         cordoned=frozenset(name for name, node in nodes.items() if node["cordoned_by"] == node_annotations.MAINTENANCE),
@@ -47,8 +47,8 @@ def compose(
             name: "upgrade the packages of, and reboot," if asked["packages"] else "reboot"
             for name, asked in record.maintenance().items()
         },
-        expiring=_expiring(ends, settings["maintenance"]["certificate_days"], now),
-        batch=settings["maintenance"]["worker_batch"],
+        expiring=_expiring(ends, settings.maintenance.certificate_days, now),
+        batch=settings.maintenance.worker_batch,
         halted=_halted(store.cluster, record.upgrade()),
         notes=notes(store.cluster, written, running.config, record.upgrade()),
     )

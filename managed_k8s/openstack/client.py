@@ -45,7 +45,7 @@ class Cloud:
     @functools.cached_property
     def _connected(self) -> Any:
 
-        return connection.connect(self.settings["openstack"]["cloud"], paths.root(self.opts))
+        return connection.connect(self.settings.openstack.cloud, paths.root(self.opts))
 
     @functools.cached_property
     def _claimed(self) -> Any:
@@ -142,12 +142,12 @@ class Cloud:
 
     def credential(self) -> dict[str, Any]:
         """Return the cluster's application credential, made when there is none that fits the settings."""
-        return credentials.ensure_application_credential(self.connection, self._store, self.settings["openstack"])
+        return credentials.ensure_application_credential(self.connection, self._store, self.settings.openstack)
 
     def kept_credential(self) -> dict[str, Any] | None:
         """Return the application credential that is kept, if it fits the settings; the cloud is not asked."""
         kept = self._store.read(credentials.FILE)
-        return kept if kept is not None and credentials.suits(kept, self.settings["openstack"]) else None
+        return kept if kept is not None and credentials.suits(kept, self.settings.openstack) else None
 
     # Removing the cluster, from whichever project clouds.yaml leads to
 

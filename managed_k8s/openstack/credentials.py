@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from openstack.connection import Connection
 
 from managed_k8s import names
+from managed_k8s.config.sections import OpenStack
 from managed_k8s.openstack import access_rules
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.openstack.ssh import SSH_KEY
@@ -54,7 +55,7 @@ def _public(private: str) -> str:
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
-def ensure_application_credential(conn: Connection, store: Store, openstack: Mapping[str, Any]) -> dict[str, Any]:
+def ensure_application_credential(conn: Connection, store: Store, openstack: OpenStack) -> dict[str, Any]:
     """Return the credential that the cloud controller manager and Cinder CSI log in with; made once.
 
     openstack: that part of the settings. Its secret is shown by Keystone only when it is made, so it is kept in the
@@ -66,11 +67,11 @@ def ensure_application_credential(conn: Connection, store: Store, openstack: Map
         return _application_credential(conn, store, openstack)
 
 
-def _application_credential(conn: Connection, store: Store, openstack: Mapping[str, Any]) -> dict[str, Any]:
+def _application_credential(conn: Connection, store: Store, openstack: OpenStack) -> dict[str, Any]:
     name = names.secret(store.cluster)
     kept = store.read(FILE)
     user = conn.current_user_id
-    rules = access_rules.of(conn) if openstack["access_rules"] else None
+    rules = access_rules.of(conn) if openstack.access_rules else None
     found = next((c for c in conn.identity.application_credentials(user) if c.name == name), None)
     if found and kept and kept["id"] == found.id and kept.get("access_rules") == rules:
         return dict(kept)
@@ -98,9 +99,9 @@ def _application_credential(conn: Connection, store: Store, openstack: Mapping[s
     return credential
 
 
-def suits(credential: Mapping[str, Any] | None, openstack: Mapping[str, Any]) -> bool:
+def suits(credential: Mapping[str, Any] | None, openstack: OpenStack) -> bool:
     """Tell whether what is kept is a credential as the settings want it."""
-    return credential is not None and bool(credential.get("access_rules")) == openstack["access_rules"]
+    return credential is not None and bool(credential.get("access_rules")) == openstack.access_rules
 
 
 def roles(conn: Connection) -> dict[str, list[dict[str, str]]]:

@@ -17,6 +17,7 @@ import filelock
 from openstack.connection import Connection
 
 from managed_k8s import names
+from managed_k8s.config.settings import Settings
 from managed_k8s.openstack import security_groups, teardown
 from managed_k8s.openstack.connection import CloudError, explained, persistently
 from managed_k8s.state.store import Store
@@ -38,12 +39,12 @@ class Infrastructure:
         self,
         conn: Connection,
         cluster: str,
-        settings: Mapping[str, Any],
+        settings: Settings,
         say: Say = lambda text: None,
         change: bool = True,
     ) -> None:
         self.conn, self.cluster = conn, cluster
-        self.settings, self.openstack = settings, settings["openstack"]
+        self.settings, self.openstack = settings, settings.openstack
         self.tag = names.tag(cluster)
         self.say, self.change = say, change
         self.changes: list[str] = []
@@ -79,12 +80,12 @@ class Infrastructure:
         public = self._floating_ip(external.result(), port) if port else None
         return {
             "network_id": network and network.id,
-            "virtual_ip": self.openstack["virtual_ip"],
+            "virtual_ip": self.openstack.virtual_ip,
             "public_address": public,
         }
 
     def _external(self) -> Any:
-        name = self.openstack["external_network"]
+        name = self.openstack.external_network
         external = self.conn.network.find_network(name)
         if external is None:
             names = sorted(network.name for network in self.conn.network.networks(is_router_external=True))
@@ -114,18 +115,18 @@ class Infrastructure:
     def _subnet(self, network: Any) -> Any:
         subnet = self._one(
             self.conn.network.subnets, self.conn.network.create_subnet, "subnet", self.cluster,
-            network_id=network.id, ip_version=4, cidr=self.openstack["network_cidr"],
-            dns_nameservers=self.openstack["dns_servers"],
+            network_id=network.id, ip_version=4, cidr=self.openstack.network_cidr,
+            dns_nameservers=[*self.openstack.dns_servers],
         )  # fmt: skip
-        if subnet and subnet.cidr != self.openstack["network_cidr"]:
+        if subnet and subnet.cidr != self.openstack.network_cidr:
             raise CloudError(
                 f"openstack.network_cidr: subnet {self.cluster} has {subnet.cidr}, not the setting's; "
                 "the range of a cluster cannot be changed: set it back, or make a cluster with another name"
             )
-        if subnet and sorted(subnet.dns_nameservers) != sorted(self.openstack["dns_servers"]):
+        if subnet and sorted(subnet.dns_nameservers) != sorted(self.openstack.dns_servers):
             self._do(
                 f"set DNS servers of subnet {self.cluster}",
-                lambda: self.conn.network.update_subnet(subnet, dns_nameservers=self.openstack["dns_servers"]),
+                lambda: self.conn.network.update_subnet(subnet, dns_nameservers=[*self.openstack.dns_servers]),
             )
         return subnet
 
@@ -139,7 +140,7 @@ class Infrastructure:
             )
 
     def _virtual_ip(self, network: Any, subnet: Any) -> Any:
-        address = self.openstack["virtual_ip"]
+        address = self.openstack.virtual_ip
         port = self._one(
             self.conn.network.ports, self.conn.network.create_port, "port", names.api_port(self.cluster),
             network_id=network.id, fixed_ips=[{"subnet_id": subnet.id, "ip_address": address}],
@@ -233,7 +234,7 @@ class Infrastructure:
         present = {group.name: group for group in self.conn.compute.server_groups()}
         for role in names.ROLES:
             name = names.group(self.cluster, role)
-            policy = POLICIES["soft" if role == names.WORKER else self.openstack["anti_affinity"]]
+            policy = POLICIES["soft" if role == names.WORKER else self.openstack.anti_affinity]
             if name in present and _policy(present[name]) != policy:
                 self._replace_server_group(present.pop(name), policy)
             elif name not in present:
@@ -289,7 +290,7 @@ def _rule(rule: Any, roles: Mapping[str, str]) -> security_groups.Rule:
     return security_groups.Rule(f"{family}{protocol}", ports, str(remote))
 
 
-def ensure(conn: Connection, cluster: str, settings: Mapping[str, Any], say: Say = lambda text: None) -> dict[str, Any]:
+def ensure(conn: Connection, cluster: str, settings: Settings, say: Say = lambda text: None) -> dict[str, Any]:
     """Make the cluster's infrastructure; return `network_id`, `virtual_ip` and `public_address`.
 
     Nothing is changed when something stands in the way. Raises CloudError.
@@ -309,7 +310,7 @@ def lock(store: Store) -> filelock.BaseFileLock:
     return filelock.FileLock(store.path(".infra.lock"))
 
 
-def correct(conn: Connection, store: Store, settings: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def correct(conn: Connection, store: Store, settings: Settings, say: Say) -> dict[str, Any]:
     """Make the infrastructure of a store's cluster; keep, and return, what ensure() does, and for which settings.
 
     By a process that holds lock(). Raises CloudError.
@@ -319,17 +320,17 @@ def correct(conn: Connection, store: Store, settings: Mapping[str, Any], say: Sa
     return made
 
 
-def plan(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> list[str]:
+def plan(conn: Connection, cluster: str, settings: Settings) -> list[str]:
     """Return what ensure() would do, without doing it. Raises CloudError."""
     return sorted(_look(conn, cluster, settings).changes)
 
 
-def needs(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> collections.Counter[str]:
+def needs(conn: Connection, cluster: str, settings: Settings) -> collections.Counter[str]:
     """Return how many of each kind ensure() would make, like `{"port": 2}`. Raises CloudError."""
     return _look(conn, cluster, settings).needs
 
 
-def _look(conn: Connection, cluster: str, settings: Mapping[str, Any]) -> Infrastructure:
+def _look(conn: Connection, cluster: str, settings: Settings) -> Infrastructure:
     infrastructure = Infrastructure(conn, cluster, settings, change=False)
     with explained():
         infrastructure.ensure()

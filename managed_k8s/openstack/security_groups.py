@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from managed_k8s import paths
+from managed_k8s.config.sections import OpenStack
+from managed_k8s.config.settings import Settings
 from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER
 
 API, SSH, KUBELET = 6443, 22, 10250
@@ -35,33 +36,33 @@ class Rule:
         return f"{self.protocol}{ports} from {self.remote}"
 
 
-def of_role(role: str, settings: Mapping[str, Any]) -> frozenset[Rule]:
+def of_role(role: str, settings: Settings) -> frozenset[Rule]:
     """Return what may reach servers of a role.
 
     settings: the whole settings.
     """
     if role == GATEWAY:
-        return frozenset(_gateway(settings["openstack"]))
-    return frozenset([*_node(settings["kubernetes"]["cni"]), *(_master() if role == MASTER else ())])
+        return frozenset(_gateway(settings.openstack))
+    return frozenset([*_node(settings.kubernetes.cni), *(_master() if role == MASTER else ())])
 
 
-def digest(settings: Mapping[str, Any]) -> str:
+def digest(settings: Settings) -> str:
     """Return what changes with these rules, and with all that settings say of the cluster's OpenStack.
 
     settings: the whole settings.
     """
     words = {role: sorted(rule.words for rule in of_role(role, settings)) for role in ROLES}
-    return paths.digest([settings["openstack"], words])
+    return paths.digest([settings.openstack.model_dump(mode="json"), words])
 
 
 def _tcp(remotes: Iterable[str], first: int, last: int | None = None) -> Iterable[Rule]:
     return (Rule("tcp", (first, last or first), remote) for remote in remotes)
 
 
-def _gateway(openstack: Mapping[str, Any]) -> Iterable[Rule]:
+def _gateway(openstack: OpenStack) -> Iterable[Rule]:
     # The cluster's own servers reach the API through the virtual IP.
-    yield from _tcp([*openstack["api_allowed_cidrs"], openstack["network_cidr"]], API)
-    yield from _tcp(openstack["ssh_allowed_cidrs"], SSH)
+    yield from _tcp([*openstack.api_allowed_cidrs, openstack.network_cidr], API)
+    yield from _tcp(openstack.ssh_allowed_cidrs, SSH)
     yield Rule(VRRP, None, GATEWAY)
     # Fragmentation needed, and ping among the cluster's servers.
     yield from (Rule("icmp", None, role) for role in ROLES)

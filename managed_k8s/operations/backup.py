@@ -48,6 +48,6 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
 
     def is_due(found: Cluster) -> bool:
         upload.clear(opts, found.name)
-        return bool(found.settings["backup"]["enabled"] and found.backups.due(now))
+        return bool(found.settings.backup.enabled and found.backups.due(now))
 
     return due.start(opts, "backup", service.lock, is_due, now)

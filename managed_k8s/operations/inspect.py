@@ -133,7 +133,7 @@ def measure(opts: Mapping[str, Any], cluster: str | None, out: str | None) -> di
 def publish(opts: Mapping[str, Any], cluster: str) -> None:
     """Write a cluster's metrics where the settings want them, unless somebody does already. Raises InvalidError."""
     found = Cluster(opts, cluster)
-    file = found.settings["metrics"]["file"]
+    file = found.settings.metrics.file
     try:
         with filelock.FileLock(found.store.path(LOCK), mode=0o600).acquire(blocking=False):
             if file:
@@ -151,7 +151,7 @@ def sweep(opts: Mapping[str, Any]) -> dict[str, Any]:
     for name in load.clusters(opts):
         store = Store.of(opts, name)
         try:
-            wanted = load.load(opts, name)["metrics"]["file"]
+            wanted = load.load(opts, name).metrics.file
         except InvalidError:
             # The reconciler says so.
             continue

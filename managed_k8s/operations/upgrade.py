@@ -32,7 +32,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
     Raises RequestError with everything that speaks against it; what a backup raises.
     """
     found = Cluster(opts, choose(opts, cluster))
-    wanted = found.written["kubernetes"]["version"] if version is None else version
+    wanted = found.written.kubernetes.version if version is None else version
     say("ask cluster, minions and mirror")
     look = found.observer().look()
     situation = _situation(found, look)
@@ -47,7 +47,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
     record = Record(found.store)
     if not (test or goes_on):
         say(f"take a backup of {situation.runs}")
-        record.ask(wanted, situation.runs, _backup(found, wanted), found.written["kubernetes"]["version"])
+        record.ask(wanted, situation.runs, _backup(found, wanted), found.written.kubernetes.version)
         History(found.store, opts).add("cluster", "upgrade_asked", f"from {situation.runs} to {wanted}")
     if not test:
         record.halt(False)
@@ -58,7 +58,7 @@ def upgrade(opts: Mapping[str, Any], cluster: str | None, version: str | None, t
         "to": wanted,
         "begun": not test,
         "backup": record.upgrade().get("backup") if not test else None,
-        "written": found.written["kubernetes"]["version"],
+        "written": found.written.kubernetes.version,
     }
 
 

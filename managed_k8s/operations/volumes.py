@@ -54,7 +54,7 @@ def sweep(opts: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
     now = time.time() if now is None else now
 
     def is_due(found: Cluster) -> bool:
-        return bool(found.volumes.settings["enabled"] and found.volumes.is_due(now))
+        return found.volumes.settings.enabled and found.volumes.is_due(now)
 
     return due.start(opts, "volumes", service.lock, is_due, now)
 

@@ -73,7 +73,7 @@ def _back_volumes_up(opts: Opts, cluster: str) -> None:
     with contextlib.suppress(filelock.Timeout), volumes.lock(found.store).acquire(blocking=False):
         if found.volumes.is_due(now):
             # After one that failed in part, only the rest.
-            found.volumes.take("schedule", since=cron.previous(found.volumes.settings["schedule"], now))
+            found.volumes.take("schedule", since=cron.previous(found.volumes.settings.schedule, now))
 
 
 KINDS: Mapping[str, Callable[[Opts, str], None]] = {

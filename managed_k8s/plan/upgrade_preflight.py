@@ -90,8 +90,8 @@ def _health(situation: Situation) -> Iterable[str]:
 
 
 def _pin(situation: Situation, version: str) -> Iterable[str]:
-    written = situation.written["kubernetes"]["version"]
-    if situation.written["artifacts"]["sha256"] and written != version:
+    written = situation.written.kubernetes.version
+    if situation.written.artifacts.sha256 and written != version:
         yield (
             f"artifacts.sha256 is of version {written}: write kubernetes.version: {version} and its artifacts.sha256 "
             f"into pillar/clusters/{situation.cluster}.sls first; nothing changes by that alone"

@@ -11,13 +11,13 @@ from managed_k8s.state.store import Store
 
 _FILE = "founding.json"
 # Of `kubernetes`. What the cloud still knows is checked where it is made: managed_k8s/openstack/infrastructure.py.
-_LASTING = ("cni", "pod_cidr", "service_cidr")
+_LASTING = {"cni", "pod_cidr", "service_cidr"}
 
 
 def note(store: Store, settings: Settings) -> None:
     """Keep what a control plane is made with; what was noted before stays."""
     if store.read(_FILE) is None:
-        store.write(_FILE, {name: settings["kubernetes"][name] for name in _LASTING})
+        store.write(_FILE, settings.kubernetes.model_dump(include=_LASTING))
 
 
 def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
@@ -31,7 +31,7 @@ def checked(opts: Mapping[str, Any], cluster: str) -> Settings:
 def problems(store: Store, settings: Settings) -> Iterable[str]:
     """Yield a sentence for every setting that is not what the cluster was made with."""
     for name, before in (store.read(_FILE) or {}).items():
-        now = settings["kubernetes"][name]
+        now = getattr(settings.kubernetes, name)
         if now != before:
             yield (
                 f"kubernetes.{name}: is {now}, but {store.cluster} was made with {before}, which cannot be changed: "

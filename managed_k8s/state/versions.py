@@ -25,19 +25,17 @@ def at(settings: Settings, version: str) -> Settings:
 
     artifacts.sha256 is of one version's files only; those of another one are the ones that were kept.
     """
-    if settings["kubernetes"]["version"] == version:
+    if settings.kubernetes.version == version:
         return settings
-    return {
-        **settings,
-        "kubernetes": {**settings["kubernetes"], "version": version},
-        "artifacts": {**settings["artifacts"], "sha256": None},
-    }
+    kubernetes = settings.kubernetes.model_copy(update={"version": version})
+    artifacts = settings.artifacts.model_copy(update={"sha256": None})
+    return settings.model_copy(update={"kubernetes": kubernetes, "artifacts": artifacts})
 
 
 def wanted(settings: Settings, store: Store) -> Settings:
     """Return the settings with the version that the cluster has, or is being upgraded to."""
     said = ((store.read(SEEN) or {}).get("config"), (store.read(WANTED) or {}).get("version"))
-    return at(settings, max(filter(None, said), key=number, default=settings["kubernetes"]["version"]))
+    return at(settings, max(filter(None, said), key=number, default=settings.kubernetes.version))
 
 
 def of_node(settings: Settings, store: Store, node: Node) -> Settings:
@@ -48,7 +46,7 @@ def of_node(settings: Settings, store: Store, node: Node) -> Settings:
 def _of_node(settings: Settings, store: Store, node: Node) -> str:
     seen, upgrade = store.read(SEEN), store.read(WANTED) or {}
     if seen is None:
-        return str(settings["kubernetes"]["version"])
+        return settings.kubernetes.version
     if node.id in (store.read(AT_WORK) or {}).get("turn", ()):
         return str(upgrade.get("version", seen["config"]))
     runs = seen["nodes"].get(node.id)
@@ -60,7 +58,7 @@ def _of_node(settings: Settings, store: Store, node: Node) -> str:
 
 def of_addons(settings: Settings, store: Store) -> Settings:
     """Return the settings with the version that the add-ons go with: they follow the last API server."""
-    return at(settings, (store.read(SEEN) or {}).get("control_plane", settings["kubernetes"]["version"]))
+    return at(settings, (store.read(SEEN) or {}).get("control_plane", settings.kubernetes.version))
 
 
 def upcoming(settings: Settings, store: Store) -> Settings | None:
@@ -69,7 +67,7 @@ def upcoming(settings: Settings, store: Store) -> Settings | None:
     settings: of the node.
     """
     found = wanted(settings, store)
-    return found if is_older(settings["kubernetes"]["version"], found["kubernetes"]["version"]) else None
+    return found if is_older(settings.kubernetes.version, found.kubernetes.version) else None
 
 
 def remember(store: Store, versions: Versions) -> None:

@@ -56,33 +56,31 @@ def _kept(found: Cluster) -> dict[str, Any]:
     return {
         "cluster": found.name,
         "wanted": tuple(sorted(found.nodes)),
-        "version": str(found.settings["kubernetes"]["version"]),
-        "virtual_ip": str(found.settings["openstack"]["virtual_ip"]),
+        "version": found.settings.kubernetes.version,
+        "virtual_ip": found.settings.openstack.virtual_ip,
         "public_address": (found.store.read("infra.json") or {}).get("public_address"),
         # One that an older tree wrote says too little.
         "state": state if "servers" in state else {},
         "attempts": found.store.read("attempts.json") or {},
         "working": queue.is_held(found.store),
         "paused": Intent(found.store).paused(),
-        "renewals": tuple(
-            renewals.problems(found.store, found.settings["maintenance"]["certificate_days"], time.time())
-        ),
+        "renewals": tuple(renewals.problems(found.store, found.settings.maintenance.certificate_days, time.time())),
     }
 
 
 def _backup(found: Cluster, now: float) -> Backup:
-    backups, settings = found.backups, found.settings["backup"]
+    backups, settings = found.backups, found.settings.backup
     newest = next(iter(backups.listed()), None)
     begun = bool((found.store.read("initialised.json") or {}).get("finished"))
     if not begun and newest is None:
         return Backup()
-    enabled = settings["enabled"]
+    enabled = settings.enabled
     return Backup(
         newest=newest.name if newest else None,
         time=newest.time if newest else None,
         problems=(*backups.state()["problems"], *found.volumes.state()["problems"]),
-        following=cron.following(settings["schedule"], now) if enabled else None,
-        drill=cron.following(settings["drill_schedule"], now) if enabled and backups.attempts(service.BACKUPS).done
+        following=cron.following(settings.schedule, now) if enabled else None,
+        drill=cron.following(settings.drill_schedule, now) if enabled and backups.attempts(service.BACKUPS).done
         else None,
     )  # fmt: skip
 

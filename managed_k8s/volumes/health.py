@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from managed_k8s.backup import health
+from managed_k8s.config.sections import VolumeBackup
 from managed_k8s.state.attempts import Attempts
 from managed_k8s.volumes.record import Record
 
@@ -13,7 +13,7 @@ _PATH = "backup.volumes"
 
 
 def problems(
-    settings: Mapping[str, Any], claims: Sequence[str], records: Sequence[Record], attempts: Attempts, now: float
+    settings: VolumeBackup, claims: Sequence[str], records: Sequence[Record], attempts: Attempts, now: float
 ) -> list[str]:
     """Return a sentence for everything that is wrong; nothing when every claim could be restored as promised.
 

@@ -57,7 +57,7 @@ class VolumeBackups:
         history: History,
     ) -> None:
         self.store, self.cinder, self.kubernetes, self.history = store, in_cinder, kubernetes, history
-        self.settings: Mapping[str, Any] = settings["backup"]["volumes"]
+        self.settings = settings.backup.volumes
 
     # Looking
 
@@ -73,7 +73,7 @@ class VolumeBackups:
     def state(self) -> dict[str, Any]:
         """Return what is wrong, from what is on record: nobody is asked."""
         problems: list[str] = []
-        if self.settings["enabled"]:
+        if self.settings.enabled:
             kept = self.store.read(LISTED) or {"claims": [], "records": []}
             records = [_record(one) for one in kept["records"]]
             attempts = self.attempts().seen(queue.is_held(self.store, LOCK))
@@ -86,7 +86,7 @@ class VolumeBackups:
 
     def is_due(self, now: float) -> bool:
         """Tell whether they are to be made now."""
-        return schedule.is_due(self.settings["schedule"], self.attempts(), now)
+        return schedule.is_due(self.settings.schedule, self.attempts(), now)
 
     # Making
 
@@ -140,7 +140,7 @@ class VolumeBackups:
     ) -> list[Record]:
         """Return the backups that were made, all begun at once; add why to `failed` of each that was not."""
         begun = float(int(time.time()))
-        end = time.monotonic() + 60 * self.settings["timeout_minutes"]
+        end = time.monotonic() + 60 * self.settings.timeout_minutes
         pending: dict[str, Claim] = {}
         for claim in claims:
             try:
@@ -182,7 +182,7 @@ class VolumeBackups:
         kept = [
             one
             for ones in own.values()
-            for names in (retention.keep(ones, self.settings["retention"]),)
+            for names in (retention.keep(ones, self.settings.retention.model_dump()),)
             for one in ones
             if one.name in names
         ]
@@ -248,7 +248,7 @@ class VolumeBackups:
             zone = parameters.get("availability") or one.record.claim.zone or None
             volume = self.cinder.create(one, parameters.get("type"), zone)
         say(f"{one.target.path}: Cinder volume {volume.id} from {one.record.name}")
-        return self.cinder.await_restored(volume, 60 * self.settings["timeout_minutes"])
+        return self.cinder.await_restored(volume, 60 * self.settings.timeout_minutes)
 
     @staticmethod
     def _retire(kubernetes: Kubernetes, one: Restoration, old: Claim, say: Say) -> None:

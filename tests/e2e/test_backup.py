@@ -156,7 +156,7 @@ def test_of_many_backups_those_of_the_policy_stay(demo):
     made = [backup(demo) for _ in range(60)]
     left = records(demo.verb("backups")["backups"])
     every |= records(made) | left
-    policy = demo.settings["backup"]["retention"]
+    policy = demo.settings.backup.retention.model_dump()
     assert set(left) == set(retention.keep(list(every.values()), policy))
     assert len(left) < len(every) - 30
 
@@ -188,7 +188,7 @@ def nobody_heals(demo):
 
 def quiet(demo):
     """Return when no backup is made, and the schedule makes none for three minutes."""
-    schedule_ = demo.settings["backup"]["schedule"]
+    schedule_ = demo.settings.backup.schedule
 
     def is_quiet():
         now = time.time()

@@ -48,9 +48,7 @@ def bring(cluster) -> None:
     command = f"curl -sSf {found['base']}/images/flannel.tar | sudo ctr -n k8s.io images import --all-platforms=false -"
     for name in NODES:
         cluster.ssh(name, command)
-    objects = flannel.objects(
-        settings["kubernetes"]["pod_cidr"], cluster.virtual_ip, fetch(found), Images(found["versions"])
-    )
+    objects = flannel.objects(settings.kubernetes.pod_cidr, cluster.virtual_ip, fetch(found), Images(found["versions"]))
     kubectl = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf apply --server-side --filename -"
     cluster.ssh(f"{second.NAME}-master-1", kubectl, stdin=yaml.safe_dump_all(objects))
 

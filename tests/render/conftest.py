@@ -13,7 +13,8 @@ import salt.utils.jinja
 import yaml
 
 from managed_k8s import names
-from managed_k8s.config import settings
+from managed_k8s.minions import pillar as node_pillar
+from tests.support.settings import settings
 
 ROOT = Path(__file__).parent.parent.parent
 TREE = ROOT / "salt"
@@ -52,16 +53,9 @@ class Case:
 
     def pillar(self) -> dict[str, Any]:
         """Return the pillar that the Salt master would give."""
-        content: dict[str, Any] = {
-            "openstack": {"cloud": "c", "external_network": "e"},
-            "artifacts": {"url": "http://mirror.example"},
-            "container_runtime": {},
-            "gateway": {},
-            "kubernetes": {},
-        }
+        changes: dict[str, dict[str, object]] = {}
         for table, key, value in self.changes:
-            content[table][key] = value
-        complete = settings.complete({"managed_k8s": content}, "test")
+            changes.setdefault(table, {})[key] = value
         masters = {f"demo-master-{n}": f"10.30.0.{20 + n}" for n in range(1, self.masters + 1)}
         gateways = {f"demo-gateway-{n}": f"10.30.0.{10 + n}" for n in range(1, self.gateways + 1)}
         found: dict[str, Any] = {
@@ -69,7 +63,7 @@ class Case:
             "role": self.role,
             "name": f"demo-{self.role}-1",
             "revision": "f" * 64,
-            "settings": complete,
+            "settings": node_pillar.of_nodes(settings(**changes)),
             "virtual_ip": "10.30.0.5",
             "public_address": self.public,
             "gateways": gateways,

@@ -13,17 +13,10 @@ from managed_k8s.backup import record as records
 from managed_k8s.backup import upload
 from managed_k8s.backup.record import Record
 from managed_k8s.minions.jobs import Answer, JobError
+from tests.support.settings import settings
 
-SETTINGS: dict[str, Any] = {
-    "backup": {
-        "schedule": "*/15 * * * *",
-        "drill_schedule": "30 2 * * *",
-        "repository": None,
-        "retention": {"last": 3},
-        "max_age_minutes": 60,
-        "enabled": True,
-    }
-}
+NONE = {"hourly": 0, "daily": 0, "weekly": 0, "monthly": 0}
+SETTINGS = settings(backup={"retention": {"last": 3, **NONE}})
 
 
 def record(at: float, **more: Any) -> Record:

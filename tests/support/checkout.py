@@ -17,6 +17,7 @@ from typing import Any
 from openstack.connection import Connection
 
 from managed_k8s.config import load
+from managed_k8s.config.settings import Settings
 from managed_k8s.kube import client
 from managed_k8s.openstack import servers, ssh
 from managed_k8s.salt_master import cli
@@ -159,7 +160,7 @@ class Cluster:
         return Store(cli.state_folder(), self.name)
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Settings:
         """Its settings, with defaults."""
         return load.load(self.checkout.opts, self.name)
 

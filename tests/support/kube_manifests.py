@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from tests.support.settings import settings
+
 CCM = "openstack-cloud-controller-manager"
 _IMAGES = {
     "ghcr.io/flannel-io/flannel": "v0.28.10",
@@ -16,11 +18,7 @@ _IMAGES = {
     "localhost/csi-node-driver-registrar": "v0.1.0",
 }
 VERSIONS: dict[str, Any] = {"images": [{"name": name, "tag": tag} for name, tag in _IMAGES.items()]}
-SETTINGS: dict[str, Any] = {
-    "openstack": {"virtual_ip": "10.30.0.5"},
-    "kubernetes": {"cni": "flannel", "pod_cidr": "10.99.0.0/16"},
-    "storage": {"volume_type": None, "availability_zone": None},
-}
+SETTINGS = settings()
 
 
 def item(kind: str, name: str, **more: Any) -> dict[str, Any]:

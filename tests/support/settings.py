@@ -3,22 +3,23 @@
 from typing import Any
 
 from managed_k8s.config.sections import Healing
+from managed_k8s.config.settings import Settings, complete
 
-HEALING: dict[str, Any] = Healing().model_dump()
+
+def settings(**changes: dict[str, Any]) -> Settings:
+    """Return a cluster's settings, checked, with defaults. changes: section -> its settings that are not the usual."""
+    content: dict[str, dict[str, Any]] = {
+        "openstack": {"cloud": "lab", "external_network": "external"},
+        "artifacts": {"url": "http://mirror.example"},
+    }
+    for section, values in changes.items():
+        content[section] = content.get(section, {}) | values
+    return complete({"managed_k8s": content}, "test.sls")
+
+
+HEALING = Healing()
 # What the infrastructure is made from.
-INFRASTRUCTURE = {
-    "openstack": {
-        "external_network": "external",
-        "network_cidr": "10.30.0.0/24",
-        "virtual_ip": "10.30.0.5",
-        "dns_servers": ["10.77.0.10"],
-        "anti_affinity": "soft",
-        "api_allowed_cidrs": ["0.0.0.0/0"],
-        "ssh_allowed_cidrs": ["0.0.0.0/0"],
-        "access_rules": False,
-    },
-    "kubernetes": {"cni": "flannel"},
-}
+INFRASTRUCTURE = settings(openstack={"dns_servers": ["10.77.0.10"], "access_rules": False})
 # A gateway's profile, and its name.
 GATEWAY = {
     "cluster": "demo",

@@ -16,19 +16,14 @@ from managed_k8s.openstack.connection import explained, persistently
 from managed_k8s.volumes.cinder import SNAPSHOT, Cinder
 from managed_k8s.volumes.claims import LABEL, VALUE, Claim
 from managed_k8s.volumes.restore_plan import VolumeError
+from tests.support.settings import settings
 
 CLUSTER = {"cinder.csi.openstack.org/cluster": "demo"}
-SETTINGS: dict[str, Any] = {
-    "backup": {
-        "volumes": {
-            "enabled": True,
-            "schedule": "0 1 * * *",
-            "retention": {"last": 2},
-            "max_age_minutes": 1560,
-            "timeout_minutes": 1,
-        }
+SETTINGS = settings(
+    backup={
+        "volumes": {"retention": {"last": 2, "daily": 0, "weekly": 0}, "timeout_minutes": 1},
     }
-}
+)
 
 
 def claim(name="data", namespace="shop", **more: Any) -> Claim:

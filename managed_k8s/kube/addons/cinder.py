@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from managed_k8s.config.sections import Storage
 from managed_k8s.kube.addons import cloud_config, placement
 from managed_k8s.kube.addons.manifests import Images, Object, container, load, only, pod
 from managed_k8s.kube.csi import BACKUP_CLASS, DRIVER
@@ -25,7 +25,7 @@ _SNAPSHOTS = (
 _SECRET_VOLUME = "secret-cinderplugin"  # noqa: S105  its name upstream
 
 
-def objects(cluster: str, storage: Mapping[str, Any], manifests: Mapping[str, str], images: Images) -> list[Object]:
+def objects(cluster: str, storage: Storage, manifests: Mapping[str, str], images: Images) -> list[Object]:
     """Return the driver's objects, the snapshot controller's and the classes.
 
     storage: the settings' `storage`.
@@ -88,8 +88,8 @@ def _replicate(deployment: Object, images: Images) -> None:
             volume["emptyDir"] = {}  # upstream leaves it null, which is no value to apply
 
 
-def _storage_class(storage: Mapping[str, Any]) -> Object:
-    parameters = {"type": storage["volume_type"], "availability": storage["availability_zone"]}
+def _storage_class(storage: Storage) -> Object:
+    parameters = {"type": storage.volume_type, "availability": storage.availability_zone}
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

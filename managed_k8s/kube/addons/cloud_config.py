@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from managed_k8s.config.sections import Storage
 from managed_k8s.kube.addons.manifests import Object, pod
 
 SECRET = "cloud-config"  # noqa: S105  the name that upstream's manifests mount
@@ -42,7 +43,7 @@ class CloudAccess:
         return cls(cluster=cluster, **known)
 
 
-def objects(access: CloudAccess, storage: Mapping[str, Any]) -> list[Object]:
+def objects(access: CloudAccess, storage: Storage) -> list[Object]:
     """Return the Secret with cloud.conf, and a ConfigMap for the CSI node plugin, which needs no credential.
 
     storage: the settings' `storage`.
@@ -94,9 +95,9 @@ def _credential(access: CloudAccess) -> dict[str, dict[str, str]]:
     return {"Global": login, "LoadBalancer": {"enabled": "false"}}
 
 
-def _block_storage(storage: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _block_storage(storage: Storage) -> dict[str, dict[str, str]]:
     # With a zone of their own, volumes must not be looked for in the zones of servers.
-    own_zone = storage["availability_zone"] is not None
+    own_zone = storage.availability_zone is not None
     return {"BlockStorage": {"ignore-volume-az": str(own_zone).lower()}}
 
 

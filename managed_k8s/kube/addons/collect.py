@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from managed_k8s.config.settings import Settings
 from managed_k8s.kube.addons import cinder, cloud_config, cloud_controller, coredns, flannel
 from managed_k8s.kube.addons.manifests import Images, Object
 
@@ -26,7 +27,7 @@ _ORDER = (
 
 
 def objects(
-    settings: Mapping[str, Any],
+    settings: Settings,
     versions: Mapping[str, Any],
     manifests: Mapping[str, str],
     cloud: cloud_config.CloudAccess,
@@ -38,11 +39,11 @@ def objects(
     manifests: path -> text, from `fetch` or `read`.
     Raises ManifestError when the mirror lacks something.
     """
-    images, kubernetes, storage = Images(versions), settings["kubernetes"], settings["storage"]
-    virtual_ip = settings["openstack"]["virtual_ip"]
-    network = kubernetes["cni"] == "flannel"
+    images, kubernetes, storage = Images(versions), settings.kubernetes, settings.storage
+    virtual_ip = settings.openstack.virtual_ip
+    network = kubernetes.cni == "flannel"
     found = [
-        *(flannel.objects(kubernetes["pod_cidr"], virtual_ip, manifests, images) if network else []),
+        *(flannel.objects(kubernetes.pod_cidr, virtual_ip, manifests, images) if network else []),
         *cloud_config.objects(cloud, storage),
         *cloud_controller.objects(cloud.cluster, virtual_ip, manifests, images),
         *coredns.objects(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from kubernetes.client import ApiClient
 
+from managed_k8s.config.settings import Settings
 from managed_k8s.kube import nodes as kube_nodes
 from managed_k8s.kube.smoke import basics, network, storage
 from managed_k8s.kube.smoke.check import TRANSIENT, Check, FailedError, perform, reason
@@ -24,7 +24,7 @@ _CLEANUP = "everything is cleaned up"
 _CLEANUP_LIMIT = 180
 
 
-def run(api: ApiClient, settings: Mapping[str, Any], report: Callable[[Check], None]) -> list[Check]:
+def run(api: ApiClient, settings: Settings, report: Callable[[Check], None]) -> list[Check]:
     """Make all checks and return them; what they made in the cluster and in the cloud is gone then.
 
     settings: of the cluster.
@@ -44,7 +44,7 @@ def run(api: ApiClient, settings: Mapping[str, Any], report: Callable[[Check], N
             pool.submit(lambda item: note(perform(item[0], lambda: item[1](api))), item) for item in _BASICS.items()
         ]
         try:
-            _in_workspace(api, settings["openstack"]["virtual_ip"], note)
+            _in_workspace(api, settings.openstack.virtual_ip, note)
         except (FailedError, *TRANSIENT) as error:
             note(Check("pods can be tried", False, reason(error) if isinstance(error, TRANSIENT) else str(error), 0.0))
         for look in looks:

@@ -127,7 +127,7 @@ def _rights(conn: Connection, found: Mapping[str, Settings]) -> list[str]:
             "the cluster's cloud integration logs in with. Make another: "
             "openstack application credential create --unrestricted"
         ]
-    wanting = [cluster for cluster, settings in found.items() if settings["openstack"]["access_rules"]]
+    wanting = [cluster for cluster, settings in found.items() if settings.openstack.access_rules]
     if not wanting:
         return []
     present = {one.name for one in conn.identity.application_credentials(conn.current_user_id)}

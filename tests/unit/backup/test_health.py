@@ -1,15 +1,14 @@
-from typing import Any
-
 import pytest
 
 from managed_k8s.backup.health import problems
 from managed_k8s.config.cron import previous
+from managed_k8s.config.sections import Backup
 from managed_k8s.state.attempts import Attempts
 from tests.support.backups import record
 
-SETTINGS: dict[str, Any] = {"schedule": "*/15 * * * *", "max_age_minutes": 60, "drill_schedule": "30 2 * * *"}
+SETTINGS = Backup()
 NOW = 1795527551
-LATEST = previous(SETTINGS["schedule"], NOW)
+LATEST = previous(SETTINGS.schedule, NOW)
 GOOD = Attempts(begun=LATEST, done=LATEST)
 DRILLED = Attempts(begun=NOW - 3600, done=NOW - 3600)
 
@@ -57,6 +56,6 @@ def test_a_new_cluster_is_not_blamed_for_yesterdays_drill():
 
 
 def test_a_backup_under_way_is_not_missed():
-    late = previous(SETTINGS["schedule"], NOW) + 300
+    late = previous(SETTINGS.schedule, NOW) + 300
     before = Attempts(begun=LATEST - 900, done=LATEST - 900)
     assert wrong([record(LATEST - 900)], backups=before, now=late) == []

@@ -20,6 +20,7 @@ from managed_k8s.state import attempts
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from tests.support import backups as helpers
+from tests.support.settings import settings
 
 # Many runs of borg: a quarter of a minute each.
 pytestmark = pytest.mark.slow
@@ -333,7 +334,7 @@ def test_sixty_backups_that_the_schedule_makes_leave_exactly_those_of_the_policy
     clock = SimpleNamespace(now=1795527000.0)
     monkeypatch.setattr(service, "time", SimpleNamespace(time=lambda: clock.now))
     monkeypatch.setattr(attempts, "time", SimpleNamespace(time=lambda: clock.now))
-    made.settings = {"backup": {**helpers.SETTINGS["backup"], "schedule": "40 * * * *", "retention": POLICY}}
+    made.settings = settings(backup={"schedule": "40 * * * *", "retention": POLICY})
     every = []
     while len(every) < 60:
         clock.now += 100 * 60

@@ -44,6 +44,7 @@ from managed_k8s.plan import plan, waiting
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from tests.support.probes import INTERVAL, Probe, Probing, ask, longest_gap, summary
+from tests.support.settings import settings
 
 MOMENTS = st.lists(st.floats(0, 100), max_size=50)
 
@@ -435,7 +436,7 @@ def test_an_upgrade_that_cannot_be_measured_is_said(monkeypatch) -> None:
     def lacks(url: str) -> bytes:
         raise mirror.MirrorError(url)
 
-    setting: Any = SimpleNamespace(cluster=SimpleNamespace(settings={"artifacts": {"url": "http://mirror"}}))
+    setting: Any = SimpleNamespace(cluster=SimpleNamespace(settings=settings()))
     monkeypatch.setattr(mirror, "fetch", lacks)
     assert upgrading._unfit(setting, ["1.36.3"]) == "the mirror has no 1.37.2"
     assert upgrading._unfit(setting, ["1.36.3", "1.37.2"]) == "the cluster runs 1.36.3, 1.37.2"

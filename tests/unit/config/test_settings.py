@@ -40,8 +40,8 @@ def problems(**changes):
 
 def test_three_settings_are_enough():
     found = complete()
-    assert found["kubernetes"]["version"] in kubernetes_versions.SUPPORTED
-    assert found["gateway"]["advertisement_interval"] == 0.1
+    assert found.kubernetes.version in kubernetes_versions.SUPPORTED
+    assert found.gateway.advertisement_interval == 0.1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_jinja_is_rendered(opts, tmp_path):
         "{% set cloud = 'mine' %}\nmanaged_k8s:\n  openstack: {cloud: {{ cloud }}, external_network: e}\n"
         "  artifacts: {url: 'http://mirror'}\n"
     )
-    assert load.load(opts, "demo")["openstack"]["cloud"] == "mine"
+    assert load.load(opts, "demo").openstack.cloud == "mine"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "nobody", "", "A"])

@@ -4,6 +4,7 @@ import copy
 import json
 
 import hypothesis
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,8 @@ LEAST = {
 
 
 def complete(content):
-    return settings.complete({"managed_k8s": content}, "demo.sls")
+    """Return the settings as plain data."""
+    return settings.complete({"managed_k8s": content}, "demo.sls").model_dump(mode="json")
 
 
 def taken_or_explained(content):
@@ -173,12 +175,17 @@ def test_what_is_not_set_has_its_default():
         assert at(found, path) == rule.get("default", at(LEAST, path) if "default" not in rule else None)
 
 
-def test_defaults_stay_defaults_whatever_is_done_with_settings():
-    found = complete(LEAST)
-    found["kubernetes"]["kubelet"]["maxPods"] = 5
-    found["openstack"]["api_allowed_cidrs"].clear()
+def test_settings_stay_as_they_are():
+    found = settings.complete({"managed_k8s": LEAST}, "demo.sls")
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        found.kubernetes.version = "1.37.2"
+    found.kubernetes.kubelet["maxPods"] = 5
     assert complete(LEAST)["kubernetes"]["kubelet"] == {}
-    assert complete(LEAST)["openstack"]["api_allowed_cidrs"] == ["0.0.0.0/0"]
+
+
+def test_networks_are_written_in_one_way():
+    content = changed(("openstack", "api_allowed_cidrs"), ["192.0.2.7", "198.51.100.0/255.255.255.0"])
+    assert complete(content)["openstack"]["api_allowed_cidrs"] == ["192.0.2.7/32", "198.51.100.0/24"]
 
 
 def test_a_new_cluster_begins_with_a_version_that_can_be_installed():
@@ -206,6 +213,6 @@ def test_any_profile_is_good_or_explained(profile):
 
 
 def test_a_schema_is_written_out():
-    text = json.dumps(validation.schema(settings.ClusterSettings))
+    text = json.dumps(validation.schema(settings.Settings))
     assert "$ref" not in text
     assert "$defs" not in text

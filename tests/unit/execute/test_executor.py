@@ -15,18 +15,13 @@ from managed_k8s.model.steps import ACCESS, INFRASTRUCTURE, INIT, JOIN, KINDS, R
 from managed_k8s.observe.observer import marker
 from managed_k8s.state.store import Store
 from tests.support.fakes import Cloud, Jobs, Kube
+from tests.support.settings import settings
 
 MEMBERS = {"demo-master-1": Facts("r", model.INITIALISED, True), "demo-master-3": Facts("r", model.JOINED, True)}
 LOOK = Snapshot(
     Desired("demo", (), {}, "resources", "smoke"),
     Observed({}, MEMBERS, ready={"demo-master-1": False, "demo-master-3": True}),
 )
-SETTINGS = {
-    "openstack": {"virtual_ip": "10.30.0.5"},
-    "kubernetes": {
-        "version": "1.36.3", "cni": "flannel", "pod_cidr": "10.244.0.0/16", "service_cidr": "10.96.0.0/16",
-    },
-}  # fmt: skip
 
 
 class Minions(Jobs):
@@ -55,7 +50,7 @@ class Parts:
         self.jobs, self.kube, self.said = Minions(store, answers), Kube(), []
         self.cloud = Cloud(self.jobs.log)
         parts: list[Any] = [self.cloud, self.jobs, self.kube]
-        self.executor = Executor(store, SETTINGS, *parts, say=lambda *words: self.said.append(words))
+        self.executor = Executor(store, settings(), *parts, say=lambda *words: self.said.append(words))
 
     def run(self, kind, node=""):
         self.executor.run(Step(f"{kind}:{node}", kind, node, ""), LOOK)

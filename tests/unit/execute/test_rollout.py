@@ -14,11 +14,11 @@ from managed_k8s.model.rollout import Rollout, Versions
 from managed_k8s.model.steps import KUBELET, MAINTAIN, RENEW, UPGRADE
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
+from tests.support.settings import settings
 
 OLD, NEW = "1.36.3", "1.37.2"
 MASTER, WORKER, GATEWAY = "demo-master-1", "demo-worker-1", "demo-gateway-1"
 MEMBERS = [{"id": "1", "healthy": True}]
-SETTINGS = {"maintenance": {"drain_seconds": 300}}
 
 
 class Parts:
@@ -78,7 +78,7 @@ def run(store, parts, monkeypatch):
         found = rollout or Rollout(target=NEW, versions=versions)
         look = Snapshot(Desired("demo", (), {}, "", ""), Observed({}, {name: Facts(boot=boot)}, rollout=found))
         parts: Any = made
-        rolling = Rolling(store, SETTINGS, parts, parts, lambda subject, words: None)
+        rolling = Rolling(store, settings(), parts, parts, lambda subject, words: None)
         rolling.actions()[kind](name, look)
 
     made = parts

@@ -19,6 +19,7 @@ from managed_k8s.state import locks
 from managed_k8s.state.change_requests import ASKED, BEGUN, COMPLETE, LEFT_MAP, Intent
 from managed_k8s.state.store import Store
 from tests.support.fakes import Calls
+from tests.support.settings import settings
 
 NAMES = ["demo-gateway-1", "demo-master-1", "demo-master-2", "demo-master-3", "demo-worker-1"]
 NODES = (Node("demo", MASTER, 1), Node("demo", MASTER, 3), Node("demo", WORKER, 1))
@@ -44,8 +45,9 @@ def look(condemned=(), silent=(), **changes):
 
 def run(store, kind, node, seen, fails=()):
     calls: Any = Calls(fails)
-    settings = {"maintenance": {"drain_seconds": 60}}
-    made = scaling.Turnover(store, settings, calls, calls, calls, lambda subject, words: None)
+    made = scaling.Turnover(
+        store, settings(maintenance={"drain_seconds": 60}), calls, calls, calls, lambda subject, words: None
+    )
     made.actions()[kind](node, seen)
     return calls.made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import configparser
-import copy
 import dataclasses
 from typing import Any
 
@@ -13,16 +12,14 @@ import yaml
 
 from managed_k8s.kube import addons, resources
 from tests.support.kube_manifests import CCM, SETTINGS, VERSIONS, manifests
+from tests.support.settings import settings
 
 ACCESS = addons.CloudAccess("demo", "id-1", "secret#1", "https://cloud:5000/v3", "One", "-----CA-----")
 
 
 def made(access: addons.CloudAccess = ACCESS, **changes: Any) -> dict[str, dict[str, Any]]:
     """Return `Kind name` -> object; changes: section -> values of the settings."""
-    settings = copy.deepcopy(SETTINGS)
-    for section, values in changes.items():
-        settings[section].update(values)
-    found = addons.objects(settings, VERSIONS, manifests(), access)
+    found = addons.objects(settings(**changes), VERSIONS, manifests(), access)
     return {f"{item['kind']} {item['metadata']['name']}": item for item in found}
 
 
@@ -90,7 +87,7 @@ def test_with_a_probe_image_the_probe_stays() -> None:
 
 
 def test_flannel_has_the_pod_network_and_writes_no_program_on_the_host() -> None:
-    found = made()
+    found = made(kubernetes={"pod_cidr": "10.99.0.0/16"})
     assert '"10.99.0.0/16"' in found["ConfigMap kube-flannel-cfg"]["data"]["net-conf.json"]
     specification = pod(found["DaemonSet kube-flannel-ds"])
     assert [c["name"] for c in specification["initContainers"]] == ["install-cni"]

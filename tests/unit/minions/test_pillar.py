@@ -3,10 +3,10 @@
 import pytest
 
 from managed_k8s.artifacts import mirror
-from managed_k8s.config import settings
 from managed_k8s.minions import pillar as node_pillar
 from managed_k8s.names import Node
 from managed_k8s.state.store import Store
+from tests.support.settings import settings
 
 # `kubeadm config images list`: what its preflight of a control plane pulls when it is not there.
 KUBEADMS = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns", "pause", "etcd"}
@@ -23,8 +23,7 @@ def images(tmp_path, monkeypatch):
         "versions": {"images": found},
     }
     monkeypatch.setattr(mirror, "artifacts", lambda store, settings: artifacts)
-    content = {"openstack": {"cloud": "c", "external_network": "e"}, "artifacts": {"url": "http://mirror.example"}}
-    wanted = settings.complete({"managed_k8s": content}, "test")
+    wanted = settings()
 
     def of(role):
         lists = node_pillar.public(Node("demo", role, 1), wanted, Store(tmp_path, "demo"), "tree")["images"]

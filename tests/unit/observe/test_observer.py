@@ -13,7 +13,7 @@ from managed_k8s.observe import observer as observing
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import ASKED, COMPLETE, Intent
 from managed_k8s.state.store import Store
-from tests.support.settings import HEALING
+from tests.support.settings import settings
 
 MASTERS = [f"demo-master-{n}" for n in (1, 2, 3)]
 
@@ -88,9 +88,7 @@ def store(tmp_path):
 def observer(store, parts, monkeypatch):
     monkeypatch.setattr(observing.Observer, "_desired", lambda self, servers: SimpleNamespace(smoke=None))
     nodes = [node for name in MASTERS if (node := names.parse(name))]
-    maintenance = {"worker_batch": 1, "certificate_days": 30}
-    settings = {"maintenance": maintenance, "healing": HEALING}
-    return observing.Observer(store, settings, nodes, None, parts, parts, parts, parts)
+    return observing.Observer(store, settings(), nodes, None, parts, parts, parts, parts)
 
 
 def asked(parts, function):

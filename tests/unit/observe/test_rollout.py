@@ -14,12 +14,10 @@ from managed_k8s.observe import rollout
 from managed_k8s.state import certificates
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
+from tests.support.settings import settings
 
 OLD, NEW, DAY = "1.36.3", "1.37.2", 86400
-SETTINGS = {
-    "kubernetes": {"version": OLD}, "artifacts": {"sha256": None},
-    "maintenance": {"worker_batch": 2, "certificate_days": 30},
-}  # fmt: skip
+SETTINGS = settings(kubernetes={"version": OLD}, maintenance={"worker_batch": 2, "certificate_days": 30})
 RUNS = Versions(OLD, {"demo-master-1": OLD}, {"demo-master-1": OLD, "demo-worker-1": OLD})
 NODES: dict[str, Any] = {name: {"cordoned_by": None, "version": OLD} for name in RUNS.kubelets}
 

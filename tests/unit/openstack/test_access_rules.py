@@ -11,6 +11,10 @@ from managed_k8s.openstack import access_rules, credentials
 from managed_k8s.openstack.connection import CloudError
 from managed_k8s.state.store import Store
 from tests.support.fake_cloud import Cloud
+from tests.support.settings import settings
+
+# Settings by which the credential is held to access rules, and is not.
+HELD, UNHELD = (settings(openstack={"access_rules": held}).openstack for held in (True, False))
 
 NEEDED = """
 GET compute /v2.1/
@@ -101,16 +105,16 @@ def test_services_are_called_as_in_the_catalogue(cloud):
 
 
 def test_a_credential_is_made_once_and_can_do_no_more_than_it_needs(cloud, store, refusing):
-    made = credentials.ensure_application_credential(cloud, store, {"access_rules": True})
-    assert credentials.ensure_application_credential(cloud, store, {"access_rules": True}) == made
+    made = credentials.ensure_application_credential(cloud, store, HELD)
+    assert credentials.ensure_application_credential(cloud, store, HELD) == made
     assert names(cloud) == ["managed-k8s-demo"]
     (values,) = [v for what, v in cloud.requests if what.startswith("create") and v["name"] == "managed-k8s-demo"]
     assert values["access_rules"] == access_rules.of(cloud)
     assert values["roles"] == [{"name": "member"}]
     assert values["unrestricted"] is False
-    assert credentials.suits(made, {"access_rules": True})
-    assert not credentials.suits(made, {"access_rules": False})
-    assert not credentials.suits(None, {"access_rules": False})
+    assert credentials.suits(made, HELD)
+    assert not credentials.suits(made, UNHELD)
+    assert not credentials.suits(None, UNHELD)
 
 
 def test_two_steps_that_need_it_at_once_get_the_same_one(cloud, store, refusing, monkeypatch):
@@ -123,9 +127,7 @@ def test_two_steps_that_need_it_at_once_get_the_same_one(cloud, store, refusing,
 
     monkeypatch.setattr(cloud.identity, "application_credentials", list_slowly)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        asked = [
-            pool.submit(credentials.ensure_application_credential, cloud, store, {"access_rules": True}) for _ in "12"
-        ]
+        asked = [pool.submit(credentials.ensure_application_credential, cloud, store, HELD) for _ in "12"]
     first, second = (one.result() for one in asked)
     assert first == second
     assert names(cloud) == ["managed-k8s-demo"]
@@ -134,21 +136,21 @@ def test_two_steps_that_need_it_at_once_get_the_same_one(cloud, store, refusing,
 def test_a_cloud_that_refuses_access_rules_is_told_with_the_way_out_and_nothing_stays(cloud, store, refusing):
     refusing.add("block-storage")
     with pytest.raises(CloudError, match=r"block-storage of this cloud refuses .* openstack.access_rules to false"):
-        credentials.ensure_application_credential(cloud, store, {"access_rules": True})
+        credentials.ensure_application_credential(cloud, store, HELD)
     assert names(cloud) == []
-    credentials.ensure_application_credential(cloud, store, {"access_rules": False})
+    credentials.ensure_application_credential(cloud, store, UNHELD)
     assert names(cloud) == ["managed-k8s-demo"]
 
 
 def test_another_setting_replaces_the_credential_but_not_for_one_that_is_refused(cloud, store, refusing):
-    before = credentials.ensure_application_credential(cloud, store, {"access_rules": False})
+    before = credentials.ensure_application_credential(cloud, store, UNHELD)
     assert before["access_rules"] is None
     refusing.add("network")
     with pytest.raises(CloudError, match="network of this cloud"):
-        credentials.ensure_application_credential(cloud, store, {"access_rules": True})
+        credentials.ensure_application_credential(cloud, store, HELD)
     assert [one.id for one in cloud.identity.application_credentials("user")] == [before["id"]]
     refusing.clear()
-    after = credentials.ensure_application_credential(cloud, store, {"access_rules": True})
+    after = credentials.ensure_application_credential(cloud, store, HELD)
     assert [one.id for one in cloud.identity.application_credentials("user")] == [after["id"]]
     assert after["id"] != before["id"]
 

@@ -1,7 +1,5 @@
 """The cluster's infrastructure: made once, corrected when it drifts, removed without touching what others made."""
 
-import copy
-
 import pytest
 
 from managed_k8s import names
@@ -33,7 +31,8 @@ def made(cloud):
 
 
 def settings(**changed):
-    return {**SETTINGS, "openstack": {**copy.deepcopy(SETTINGS["openstack"]), **changed}}
+    openstack = SETTINGS.openstack.model_copy(update=changed)
+    return SETTINGS.model_copy(update={"openstack": openstack})
 
 
 def test_makes_everything_and_says_where_the_api_is(cloud):
@@ -50,7 +49,7 @@ def test_it_is_kept_for_which_settings_it_was_made(cloud, tmp_path):
     result = infrastructure.correct(cloud, store, SETTINGS, print)
     assert store.read("infra.json") == result
     assert result["digest"] == security_groups.digest(SETTINGS)
-    assert security_groups.digest(settings(ssh_allowed_cidrs=["192.0.2.0/24"])) != result["digest"]
+    assert security_groups.digest(settings(ssh_allowed_cidrs=("192.0.2.0/24",))) != result["digest"]
 
 
 def test_the_plan_is_what_is_done(cloud):

@@ -1,10 +1,13 @@
 """Who may talk to whom, as a table: every rule that is not here is a hole."""
 
+import typing
+
 import pytest
 
-from managed_k8s.config import settings
+from managed_k8s.config.sections import Kubernetes
 from managed_k8s.names import GATEWAY, MASTER, WORKER
 from managed_k8s.openstack import security_groups
+from tests.support.settings import settings
 
 OPENSTACK = {
     "network_cidr": "10.30.0.0/24",
@@ -44,7 +47,8 @@ TABLE = {
 
 
 def found(role, cni):
-    return {rule.words for rule in security_groups.of_role(role, {"openstack": OPENSTACK, "kubernetes": {"cni": cni}})}
+    whole = settings(openstack=OPENSTACK, kubernetes={"cni": cni})
+    return {rule.words for rule in security_groups.of_role(role, whole)}
 
 
 @pytest.mark.parametrize("role", TABLE)
@@ -58,7 +62,7 @@ def test_a_network_that_the_operator_brings_reaches_nodes_and_nobody_else(role):
 
 
 def test_the_digest_changes_with_the_rules_not_with_their_order(monkeypatch):
-    whole = {"openstack": OPENSTACK, "kubernetes": {"cni": "flannel"}}
+    whole = settings(openstack=OPENSTACK)
     before = security_groups.digest(whole)
     assert security_groups.digest(whole) == before
     monkeypatch.setattr(security_groups, "KUBELET", 10255)
@@ -66,5 +70,5 @@ def test_the_digest_changes_with_the_rules_not_with_their_order(monkeypatch):
 
 
 def test_every_pod_network_of_the_settings_has_rules():
-    known = settings.schema()["properties"]["kubernetes"]["properties"]["cni"]["enum"]
+    known = typing.get_args(Kubernetes.model_fields["cni"].annotation)
     assert set(known) == set(security_groups.NETWORKS)

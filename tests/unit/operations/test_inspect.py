@@ -18,6 +18,7 @@ from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from managed_k8s.status import collect, terminal
 from tests.support import worlds as worlds
+from tests.support.settings import settings
 
 
 @pytest.fixture
@@ -38,13 +39,12 @@ def store(opts):
 def looked(monkeypatch, store):
     """Return the worlds that a look finds; the last one is found."""
     found = [worlds.well()]
-    settings = {"metrics": {"file": None}}
-    cluster = SimpleNamespace(name="demo", store=store, settings=settings)
+    cluster = SimpleNamespace(name="demo", store=store, settings=settings())
     monkeypatch.setattr(inspect, "Cluster", lambda opts, name: cluster)
     monkeypatch.setattr(collect, "look", lambda cluster: found[-1])
     monkeypatch.setattr(collect, "on_record", lambda cluster: found[-1])
-    monkeypatch.setattr(load, "load", lambda opts, name: settings)
-    return SimpleNamespace(worlds=found, settings=settings)
+    monkeypatch.setattr(load, "load", lambda opts, name: cluster.settings)
+    return SimpleNamespace(worlds=found, cluster=cluster)
 
 
 def printed(lines):
@@ -208,7 +208,7 @@ def started(monkeypatch):
 def test_metrics_are_written_by_each_sweep_where_settings_want_them(opts, looked, store, started, tmp_path):
     add(store, subject="cluster", what="ready", reason="x")
     assert inspect.sweep(opts) == {"clusters": []}
-    looked.settings["metrics"]["file"] = str(tmp_path / "demo.prom")
+    looked.cluster.settings = settings(metrics={"file": str(tmp_path / "demo.prom")})
     assert inspect.sweep(opts) == {"clusters": ["demo"]}
     assert started == ["metrics"]
     inspect.publish(opts, "demo")
@@ -217,7 +217,7 @@ def test_metrics_are_written_by_each_sweep_where_settings_want_them(opts, looked
 
 def test_nobody_writes_metrics_beside_another(opts, looked, store, started, tmp_path):
     add(store, subject="cluster", what="ready", reason="x")
-    looked.settings["metrics"]["file"] = str(tmp_path / "demo.prom")
+    looked.cluster.settings = settings(metrics={"file": str(tmp_path / "demo.prom")})
     with filelock.FileLock(store.path(inspect.LOCK)):
         assert inspect.sweep(opts) == {"clusters": []}
         inspect.publish(opts, "demo")
@@ -226,7 +226,7 @@ def test_nobody_writes_metrics_beside_another(opts, looked, store, started, tmp_
 
 def test_a_cluster_that_is_gone_takes_its_metrics_along(opts, looked, started, tmp_path):
     file = tmp_path / "demo.prom"
-    looked.settings["metrics"]["file"] = str(file)
+    looked.cluster.settings = settings(metrics={"file": str(file)})
     file.write_text("somebody else's")
     inspect.sweep(opts)
     assert file.exists()
@@ -237,6 +237,6 @@ def test_a_cluster_that_is_gone_takes_its_metrics_along(opts, looked, started, t
 
 
 def test_looking_for_a_cluster_that_is_gone_makes_no_folder(opts, looked, store, tmp_path):
-    looked.settings["metrics"]["file"] = str(tmp_path / "demo.prom")
+    looked.cluster.settings = settings(metrics={"file": str(tmp_path / "demo.prom")})
     inspect.sweep(opts)
     assert not store.folder.exists()

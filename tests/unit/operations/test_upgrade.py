@@ -16,9 +16,9 @@ from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
 from tests.support.clusters import change
 from tests.support.rollouts import DEMO, NEW, OLD, rolling, running
+from tests.support.settings import settings
 
 BACKUP = Backup("etcd-1", 0.0, "demo-master-2", "upgrade", OLD, "3.6.8", "c", 1, 1, 1, 1, 1, "s", "c")
-SETTINGS = {"kubernetes": {"version": OLD}, "artifacts": {"sha256": None}}
 
 
 class Backups:
@@ -40,7 +40,8 @@ class Backups:
 def world(tmp_path, monkeypatch) -> Any:
     """A cluster that is well, and what is asked of it."""
     made = SimpleNamespace(
-        name="demo", opts={}, written=SETTINGS, store=Store(tmp_path, "demo"), backups=Backups(), nodes=DEMO.nodes,
+        name="demo", opts={}, written=settings(kubernetes={"version": OLD}),
+        store=Store(tmp_path, "demo"), backups=Backups(), nodes=DEMO.nodes,
         observed=running(), woken=[], answers=Answer({"free": 10 << 30, "etcd": 0, "deprecated": []}, ok=True),
         offered={"base": "http://m", "sums": {}, "versions": {}},
     )  # fmt: skip
@@ -52,7 +53,7 @@ def world(tmp_path, monkeypatch) -> Any:
         monkeypatch.setattr(module, "enqueue", lambda opts, name, reason: made.woken.append(reason))
     jobs = SimpleNamespace(ask=lambda names, *_, **__: dict.fromkeys(names, made.answers))
     monkeypatch.setattr(upgrading, "SaltJobs", lambda opts: jobs)
-    monkeypatch.setattr(mirror, "artifacts", lambda store, settings: made.offered)
+    monkeypatch.setattr(mirror, "artifacts", lambda store, wanted: made.offered)
     monkeypatch.setattr(mirror, "lacking", lambda found: [])
     monkeypatch.setattr(mirror, "missing", lambda found: [])
     monkeypatch.setattr(upgrading, "History", lambda store, opts: SimpleNamespace(add=lambda *_, **__: None))
@@ -89,7 +90,7 @@ def test_trying_it_changes_nothing(world):
 def test_the_version_of_the_settings_is_meant_when_none_is_named(world):
     with pytest.raises(RequestError, match=r"demo runs 1\.36\.3 already"):
         upgrade(version=None)
-    world.written = {**SETTINGS, "kubernetes": {"version": NEW}}
+    world.written = settings(kubernetes={"version": NEW})
     world.observed = rolling(world.observed, notes=("the file names another version",))
     assert upgrade(version=None)["to"] == NEW
 

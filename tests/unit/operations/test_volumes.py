@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from managed_k8s.config.sections import VolumeBackup
 from managed_k8s.operations import backup as backup_verbs
 from managed_k8s.operations import due, volumes, worker
 from managed_k8s.state.store import Store
@@ -17,7 +18,7 @@ class Volumes:
 
     def __init__(self, store, due=True, enabled=True):
         self.store, self.due, self.asked = store, due, []
-        self.settings = {"enabled": enabled, "schedule": "0 1 * * *"}
+        self.settings = VolumeBackup(enabled=enabled)
 
     def is_due(self, now):
         return self.due

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from managed_k8s import names, plan
+from managed_k8s.config.sections import Healing, HealingOfRole
 from managed_k8s.execute import healing
 from managed_k8s.model import cluster as model
 from managed_k8s.model.cluster import Facts, Snapshot
@@ -200,7 +201,7 @@ def test_a_replacement_that_does_not_help_has_twice_as_long():
 def test_it_is_given_up_after_so_many_attempts_and_said_once():
     clinic, ill = Clinic(), dead("demo-worker-1")
     clinic.sick(ill)
-    for _ in range(HEALING["worker"]["attempts"]):
+    for _ in range(HEALING.worker.attempts):
         clinic.tries("demo-worker-1", REBOOT)
     for _ in range(3):
         (patient,) = clinic.look(ill, after=10 * 3600).patients
@@ -215,7 +216,7 @@ def test_it_is_given_up_after_so_many_attempts_and_said_once():
 
 def test_attempts_of_earlier_outages_count_for_a_while():
     clinic, ill = Clinic(), dead("demo-worker-1")
-    for _ in range(HEALING["worker"]["attempts"]):
+    for _ in range(HEALING.worker.attempts):
         clinic.sick(ill)
         clinic.tries("demo-worker-1", REBOOT)
         clinic.look(after=30)
@@ -260,9 +261,8 @@ def test_a_share_of_workers_is_replaced_within_a_window():
 
 
 def test_of_two_the_share_lets_one():
-    rules = HEALING | {"worker": HEALING["worker"] | {"share_percent": 100, "window_minutes": 1}}
-    clinic = Clinic(WORKERS, rules)
-    clinic.rules = rules | {"worker": rules["worker"] | {"share_percent": 40}}
+    clinic = Clinic(WORKERS, Healing(worker=HealingOfRole(share_percent=100, window_minutes=1)))
+    clinic.rules = Healing(worker=HealingOfRole(share_percent=40, window_minutes=1))
     patients = clinic.sick(dead("demo-worker-1", status="ERROR"), dead("demo-worker-2", status="ERROR"))
     assert [patient.held for patient in patients.values()] == ["", ""]
     clinic.tries("demo-worker-3", REPLACE)
@@ -286,8 +286,8 @@ def test_what_somebody_works_on_is_left_alone(status):
 
 
 def test_switched_off_it_says_nothing():
-    assert Clinic(rules=HEALING | {"enabled": False}).rules
-    found = diagnosis.judge([dead("demo-worker-1")], NAMES, {}, HEALING | {"enabled": False}, 0, api=True, smoke=True)
+    assert Clinic(rules=Healing(enabled=False)).rules
+    found = diagnosis.judge([dead("demo-worker-1")], NAMES, {}, Healing(enabled=False), 0, api=True, smoke=True)
     assert found == Health()
 
 
@@ -515,7 +515,7 @@ def test_whatever_fails_no_rule_is_broken_and_it_ends(world):
     else:
         # What is left was given up, needs another source, or an operator.
         assert not runnable(plan.plan(world.want, world.observed()))
-    most = sum(HEALING[role]["attempts"] * len(group) for role, group in world.clinic.names.items())
+    most = sum(HEALING.of(role).attempts * len(group) for role, group in world.clinic.names.items())
     assert tried <= most * 2
     if all(map(world.up, world.states)):
         assert plan.plan(world.want, world.observed()) == []

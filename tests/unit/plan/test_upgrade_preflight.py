@@ -7,6 +7,7 @@ import pytest
 
 from managed_k8s.artifacts import mirror
 from managed_k8s.plan.upgrade_preflight import Situation, deprecated, problems, version_problems
+from tests.support.settings import settings
 
 OLD, NEW = "1.36.3", "1.37.2"
 KNOWN = [OLD, NEW]
@@ -18,9 +19,8 @@ GOOD = {"free": 10 << 30, "etcd": 100 << 20, "deprecated": []}
 
 
 def situation(**changes: Any) -> Situation:
-    written = {"kubernetes": {"version": OLD}, "artifacts": {"sha256": None}}
     made = Situation(
-        cluster="demo", written=written, runs=OLD, kubelets={"demo-worker-1": OLD}, todo=[], etcd=True, begun="",
+        cluster="demo", written=settings(), runs=OLD, kubelets={"demo-worker-1": OLD}, todo=[], etcd=True, begun="",
         maintenance=[], expected=["demo-worker-1"], answers={"demo-worker-1": GOOD},
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
@@ -56,7 +56,7 @@ def test_an_upgrade_that_is_under_way_may_be_asked_for_again():
 
 
 def test_everything_is_said_at_once():
-    pinned = {"kubernetes": {"version": OLD}, "artifacts": {"sha256": "0" * 64}}
+    pinned = settings(artifacts={"sha256": "0" * 64})
     full = {"free": 1 << 30, "etcd": 1 << 30, "deprecated": [USED]}
     found = problems(
         situation(

@@ -1,12 +1,10 @@
 """Which version a node is made from: what it runs, until it is its turn."""
 
-from typing import Any
-
 import pytest
 
 from managed_k8s import cluster as live
 from managed_k8s.artifacts import mirror
-from managed_k8s.config import settings as settings_module
+from managed_k8s.config.settings import Settings
 from managed_k8s.minions import pillar as node_pillar
 from managed_k8s.model.rollout import Versions, is_older, number
 from managed_k8s.model.steps import KUBELET
@@ -14,24 +12,20 @@ from managed_k8s.names import GATEWAY, MASTER, ROLES, WORKER, Node
 from managed_k8s.state import versions
 from managed_k8s.state.rollout import Record
 from managed_k8s.state.store import Store
+from tests.support.settings import settings
 
 OLD, NEW = "1.36.3", "1.37.2"
 RUNS = Versions(OLD, {"demo-master-1": OLD}, {"demo-master-1": OLD, "demo-worker-1": OLD})
 
 
-def written(version, **artifacts) -> dict[str, Any]:
-    content = {
-        "openstack": {"cloud": "c", "external_network": "e"},
-        "artifacts": {"url": "http://mirror.example", **artifacts},
-        "kubernetes": {"version": version},
-    }
-    return settings_module.complete({"managed_k8s": content}, "test")
+def written(version, **artifacts) -> Settings:
+    return settings(artifacts=artifacts, kubernetes={"version": version})
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    def artifacts(store, settings):
-        version = settings["kubernetes"]["version"]
+    def artifacts(store, wanted):
+        version = wanted.kubernetes.version
         image = {"archive": "images/pause.tar", "name": "pause", "tag": version, "digest": version}
         names = ("bin/kubeadm", "bin/kubelet", "cni/flannel", "images/pause.tar")
         return {
@@ -74,16 +68,16 @@ def test_another_version_in_the_settings_changes_no_node(store, name):
 
 
 def test_how_nodes_are_maintained_changes_none(store):
-    node, settings = Node("demo", "worker", 1), written(OLD)
-    other = {**settings, "maintenance": {**settings["maintenance"], "drain_seconds": 1}}
-    assert node_pillar.public(node, settings, store, "tree") == node_pillar.public(node, other, store, "tree")
+    node, usual = Node("demo", "worker", 1), settings()
+    other = settings(maintenance={"drain_seconds": 1})
+    assert node_pillar.public(node, usual, store, "tree") == node_pillar.public(node, other, store, "tree")
 
 
 @pytest.mark.parametrize("key", ["api_allowed_cidrs", "ssh_allowed_cidrs"])
 def test_who_may_reach_the_cluster_changes_none(store, key):
-    node, settings = Node("demo", "gateway", 1), written(OLD)
-    other = {**settings, "openstack": {**settings["openstack"], key: ["192.0.2.0/24"]}}
-    assert node_pillar.public(node, settings, store, "tree") == node_pillar.public(node, other, store, "tree")
+    node, usual = Node("demo", "gateway", 1), settings()
+    other = settings(openstack={key: ["192.0.2.0/24"]})
+    assert node_pillar.public(node, usual, store, "tree") == node_pillar.public(node, other, store, "tree")
 
 
 def test_an_api_that_is_about_to_be_replaced_says_nothing(store):
@@ -139,10 +133,10 @@ def test_who_joins_in_the_middle_of_an_upgrade(store):
     versions.remember(store, Versions(NEW, control_planes, {"demo-master-1": OLD}))
     assert version_of(store, "master-3") == NEW
     assert version_of(store, "worker-7") == OLD
-    assert versions.of_addons(written(OLD), store)["kubernetes"]["version"] == OLD
+    assert versions.of_addons(written(OLD), store).kubernetes.version == OLD
     versions.remember(store, Versions(NEW, dict.fromkeys(control_planes, NEW), {"demo-master-1": OLD}))
     assert version_of(store, "worker-7") == NEW
-    assert versions.of_addons(written(OLD), store)["kubernetes"]["version"] == NEW
+    assert versions.of_addons(written(OLD), store).kubernetes.version == NEW
 
 
 def test_what_was_not_told_as_a_whole_is_not_kept(store):
@@ -160,7 +154,7 @@ def test_a_version_that_cannot_be_installed_is_not_looked_for(store):
 def test_a_pin_is_of_one_version(store):
     pinned = written(NEW, sha256="0" * 64)
     assert versions.at(pinned, NEW) is pinned
-    assert versions.at(pinned, OLD)["artifacts"]["sha256"] is None
+    assert versions.at(pinned, OLD).artifacts.sha256 is None
 
 
 def test_after_a_restore_the_version_of_the_backup_counts(store):
@@ -177,6 +171,6 @@ def test_what_brings_a_cluster_back_goes_on_with_the_version_of_the_backup(store
     monkeypatch.setattr(live.Store, "of", lambda opts, name: store)
     versions.remember(store, Versions(NEW, {"demo-master-1": NEW}, {"demo-master-1": NEW, "demo-worker-1": NEW}))
     cluster = live.Cluster({}, "demo")
-    assert cluster.settings["kubernetes"]["version"] == NEW
+    assert cluster.settings.kubernetes.version == NEW
     versions.went_back(store, OLD)
-    assert cluster.anew().settings["kubernetes"]["version"] == OLD
+    assert cluster.anew().settings.kubernetes.version == OLD

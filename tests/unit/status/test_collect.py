@@ -16,7 +16,6 @@ import yaml
 
 from managed_k8s import names, paths
 from managed_k8s.backup.service import Backups
-from managed_k8s.config import settings as cluster_settings
 from managed_k8s.kube import access
 from managed_k8s.minions.jobs import Answer, JobError
 from managed_k8s.model import kubernetes
@@ -28,6 +27,7 @@ from managed_k8s.status.facts import CLOUD, ETCD, KUBERNETES, MINIONS, PLAN, VOL
 from tests.support import worlds as worlds
 from tests.support.backups import record
 from tests.support.clusters import DEMO, desired
+from tests.support.settings import settings
 
 
 class Parts:
@@ -109,15 +109,7 @@ def cluster(tmp_path, monkeypatch, authority, want=DEMO):
     store.write("infra.json", {"public_address": "192.0.2.9"})
     store.write("state.json", {"time": time.time(), "ready": True, "servers": [], "running": []})
     parts = Parts(want)
-    found = cluster_settings.complete(
-        {
-            "managed_k8s": {
-                "openstack": {"cloud": "c", "external_network": "e"},
-                "artifacts": {"url": "http://mirror.invalid"},
-            }
-        },
-        "x",
-    )
+    found = settings(artifacts={"url": "http://mirror.invalid"})
     monkeypatch.setattr(access, "is_good", lambda store: True)
     monkeypatch.setattr(volumes, "listing", lambda api: parts._call("volumes") or (Volume("v", "a/b", "1Gi"),))
     api = certificates.Certificate("api", "an API server", time.time() + 9e6)
@@ -257,7 +249,7 @@ def test_backups_say_what_is_due(found):
     assert made.newest == record(now - 300).name
     assert 0 < made.following - now <= 900
     assert 0 < made.drill - now <= 86400
-    found.settings["backup"]["enabled"] = False
+    found.settings = settings(backup={"enabled": False})
     assert collect.on_record(found).backup.following is None
 
 

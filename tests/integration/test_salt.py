@@ -14,16 +14,16 @@ from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.history import History
 from managed_k8s.state.queue import Inbox
 from managed_k8s.state.store import Store
-from tests.integration.conftest import MINIONS, ONE, OTHER, SETTINGS, eventually
+from tests.integration.conftest import HANGS, MINIONS, ONE, OTHER, SETTINGS, eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(2 * HANGS)
 
 
 @pytest.fixture(scope="module")
 def jobs(running):
     made = SaltJobs(running.opts)
-    eventually(lambda: len(made.accepted("rehearsal")) + len(made.accepted("stranger")) == len(MINIONS), 90)
-    eventually(lambda: set(made.ask(MINIONS, "test.ping", limit=5)) == set(MINIONS), 60)
+    eventually(lambda: len(made.accepted("rehearsal")) + len(made.accepted("stranger")) == len(MINIONS))
+    eventually(lambda: set(made.ask(MINIONS, "test.ping", limit=5)) == set(MINIONS))
     return made
 
 
@@ -124,7 +124,7 @@ def test_an_interrupted_verb_says_so_and_nothing_else(running, held, number):
     # It has left its note once it waits.
     eventually(held["rehearsal"].take)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 130
     assert "interrupted; the reconciler goes on without you; come back: salt-run managed_k8s.wait" in errors
     assert "Traceback" not in errors
@@ -139,7 +139,7 @@ def test_events_end_when_interrupted(running):
     History(store).add("cluster", "begun", "a new one")
     assert "a new one" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=HANGS)
     assert (process.returncode, output) == (0, "")
     assert "Traceback" not in errors
 
@@ -151,7 +151,7 @@ def test_help_is_of_verbs_alone(running):
         "access", "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "history",
         "infra", "kubeconfig", "metrics", "pause", "plan", "reboot", "reconcile", "replace", "restore",
         "resume", "rollback", "smoke", "status", "sweep", "uncordon", "upgrade", "validate",
-        "volume_backup", "volume_backups", "wait",
+        "volume_backup", "volume_backups", "volume_restore", "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 
@@ -293,7 +293,7 @@ def test_a_reconciler_refuses_wrong_input_and_says_so(running):
     settings.write_text(SETTINGS)
     try:
         reconciling.enqueue(running.opts, "third-worker-1", "a test")
-        (entry,) = eventually(lambda: History(store).last(1), 60)
+        (entry,) = eventually(lambda: History(store).last(1))
     finally:
         settings.unlink()
     assert entry["what"] == "refused"

@@ -31,3 +31,22 @@ GATEWAY = {
     "server_group": "demo-gateway",
 }
 NAME = "demo-gateway-1"
+# A profile with most of its keys.
+PROFILE = {
+    "provider": "openstack:openstack",
+    "cluster": "demo",
+    "image": "debian-12",
+    "flavor": "small",
+    "networks": [
+        {
+            "network": "demo",
+            "fixed_ip": "10.30.0.11",
+            "security_groups": ["demo-gateway"],
+            "allowed_address_pairs": [{"port": "demo-api"}, "10.30.0.5", "10.99.0.0/24"],
+        }
+    ],
+    "floating_ip": "external",
+    "server_group": "demo-gateway",
+    "boot_volume": {"size": 10},
+    "minion": {"master": "192.0.2.1"},
+}

@@ -4,7 +4,7 @@ import pytest
 
 from managed_k8s.openstack.provision import profile_objects
 from tests.support.fake_cloud import Cloud
-from tests.unit.config.test_profiles import GOOD
+from tests.support.settings import PROFILE as GOOD
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_minion_knows_whether_its_extensions_are_those_of_the_salt_master(runn
     assert has()
 
 
-def test_what_modules_import_is_taken_anew_by_a_minion_that_runs(running, jobs):
+def test_what_modules_import_reaches_a_minion_that_runs(running, jobs):
     name, file = "rehearsal-master-1", running.root / "_utils" / "managed_k8s_common.py"
     sync_modules(jobs, [name], limit=60)
     assert jobs.run(name, "managed_k8s_facts.boot", limit=30)

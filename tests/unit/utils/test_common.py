@@ -3,7 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from tests.support.minion_modules import load_module
+from tests.support.minion_modules import ROOT, load_module
 
 
 @pytest.fixture
@@ -74,3 +74,12 @@ def test_servers_of_a_cluster_run_linux(common, monkeypatch):
     supported, reason = common.is_supported()
     assert not supported
     assert "Linux" in reason
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "_modules").glob("*.py")))
+def test_each_module_takes_it_anew_when_salt_loads_the_module_again(common, name):
+    """Python would keep the old one in the memory of a minion that runs."""
+    common.PROGRAMS = "what was there before"
+    module = load_module(name, {})
+    assert str(module.common.PROGRAMS) == "/usr/local/bin"
+    assert module.__virtual__() is True

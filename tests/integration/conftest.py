@@ -26,7 +26,7 @@ from managed_k8s.state.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
-    "_pillar", "_runners", "_engines", "_output", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile",
+    "_pillar", "_runners", "_engines", "_output", "_utils", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile",
 )  # fmt: skip
 ONE, OTHER = "rehearsal", "stranger"
 MINIONS = (f"{ONE}-master-1", f"{ONE}-gateway-1", f"{OTHER}-worker-1")
@@ -74,7 +74,8 @@ class Salt:
             else:
                 shutil.copy(ROOT / part, self.root / part)
         (self.root / "salt").mkdir()
-        (self.root / "salt" / "_modules").symlink_to("../_modules")
+        for part in ("_utils", "_modules"):
+            (self.root / "salt" / part).symlink_to(f"../{part}")
         (self.root / "salt" / "reactor").symlink_to("../reactor")
         clusters = self.root / "pillar" / "clusters"
         clusters.mkdir(parents=True)

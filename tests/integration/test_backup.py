@@ -20,7 +20,7 @@ import trustme
 from lab.settings import load
 from managed_k8s.artifacts import etcd_programs
 from managed_k8s.backup import drill
-from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.minions.jobs import JobError, SaltJobs, sync_modules
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
 from tests.integration.conftest import BIN, HANGS, ONE, Salt, eventually
@@ -132,7 +132,7 @@ def node(running, programs, tmp_path_factory):
         shutil.copy(programs / name, store.path(f"etcd/0/{name}"))
     try:
         await_minion(running)
-        SaltJobs(running.opts).run(NODE, "saltutil.sync_modules", limit=60)
+        sync_modules(SaltJobs(running.opts), [NODE], limit=60)
         made.fill(40)
         yield made
     finally:

@@ -7,7 +7,7 @@ import signal
 import pytest
 import salt.utils.event
 
-from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.minions.jobs import JobError, SaltJobs, sync_modules
 from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import Intent
@@ -43,9 +43,9 @@ def test_a_job_answers_and_says_why_it_failed(jobs):
 
 
 def test_a_minion_that_does_not_know_us_yet_learns_the_functions(jobs):
-    answers = jobs.ask(["rehearsal-master-1"], "saltutil.sync_modules", limit=60)
+    answers = sync_modules(jobs, ["rehearsal-master-1"], limit=60)
     assert answers["rehearsal-master-1"].ok
-    facts = jobs.run("rehearsal-master-1", "managed_k8s_node.facts", limit=30)
+    facts = jobs.run("rehearsal-master-1", "managed_k8s_facts.get", limit=30)
     assert facts["kubeadm"] in ("none", "partial", "initialised", "joined")
 
 
@@ -53,21 +53,36 @@ def test_a_minion_knows_whether_its_extensions_are_those_of_the_salt_master(runn
     name = "rehearsal-master-1"
 
     def has():
-        return jobs.run(name, "managed_k8s_node.has_extensions", limit=30)
+        return jobs.run(name, "managed_k8s_facts.has_extensions", limit=30)
 
     def sync():
-        for kind in ("modules", "states", "beacons"):
+        sync_modules(jobs, [name], limit=60)
+        for kind in ("states", "beacons"):
             jobs.run(name, f"saltutil.sync_{kind}", "base", limit=60)
         jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
 
     sync()
     assert has()
-    module = running.root / "_modules" / "container_image.py"
+    module = running.root / "_modules" / "managed_k8s_images.py"
     module.write_text(module.read_text() + "\n# changed\n")
     jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
     assert not has()
     sync()
     assert has()
+
+
+def test_what_modules_import_reaches_a_minion_that_runs(running, jobs):
+    name, file = "rehearsal-master-1", running.root / "_utils" / "managed_k8s_common.py"
+    sync_modules(jobs, [name], limit=60)
+    assert jobs.run(name, "managed_k8s_facts.boot", limit=30)
+    kept = file.read_text()
+    try:
+        file.write_text(f"{kept}\n\ndef read(path: Path) -> str | None:\n    return 'changed'\n")
+        sync_modules(jobs, [name], limit=60)
+        eventually(lambda: jobs.run(name, "managed_k8s_facts.boot", limit=30) == "changed", 30)
+    finally:
+        file.write_text(kept)
+        sync_modules(jobs, [name], limit=60)
 
 
 def test_secrets_reach_only_the_minion_they_are_for(running, jobs):

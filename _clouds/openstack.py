@@ -14,12 +14,16 @@ minion, or nothing; see docs/driver.md for every key of a profile.
         master: 203.0.113.10
 """
 
+from __future__ import annotations
+
 import collections
 import functools
 import logging
 import multiprocessing
 import os
 import time
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 import salt.config
 import salt.utils.cloud
@@ -33,6 +37,11 @@ from managed_k8s.openstack import connection, server, servers, ssh
 from managed_k8s.openstack.provision import command_check
 from managed_k8s.openstack.provision import server as provision
 
+__active_provider_name__: Any
+__opts__: dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 __virtualname__ = "openstack"
@@ -41,7 +50,7 @@ __virtualname__ = "openstack"
 _MINION = {
     # A state that fails ends the run: what comes after relies on it.
     "failhard": True,
-    # salt/top.sls takes the two kinds of extensions that we have; asking the master for all eighteen is most of a run.
+    # salt/top.sls takes the kinds of extensions that we have; asking the master for all eighteen is most of a run.
     "autoload_dynamic_modules": False,
     # A function that is not in the module of its name is in none: without this Salt loads all of its modules to see.
     "lazy_loader_strict_matching": True,
@@ -49,16 +58,16 @@ _MINION = {
     "mine_enabled": False,
 }
 # By process: salt-cloud forks, and a TLS connection serves one process only.
-_CONNECTIONS = {}
+_CONNECTIONS: dict[tuple[int, str], Any] = {}
 _ERRORS = (connection.CloudError, ssh.DeployError, InvalidError, mirror.MirrorError)
 
 
-def __virtual__():
+def __virtual__() -> str | bool:
     """Load only where a provider of this driver is configured."""
     return __virtualname__ if _provider() else False
 
 
-def get_configured_provider():
+def get_configured_provider() -> Any:
     """Return the configured provider of this driver.
 
     It is the first that salt-cloud asks of a driver, so here it is told when it cannot do what it was called for.
@@ -69,27 +78,27 @@ def get_configured_provider():
     return provider
 
 
-def _provider():
+def _provider() -> Any:
     return salt.config.is_provider_configured(__opts__, _provider_name() or __virtualname__, ("cloud",))
 
 
-def _provider_name():
+def _provider_name() -> Any:
     try:
         return __active_provider_name__.value()
     except AttributeError:
         return __active_provider_name__
 
 
-class _Refusal(SaltCloudSystemExit):
+class _Refusal(SaltCloudSystemExit):  # type: ignore[misc]  # Salt has no types
     """An error that salt-cloud shows as it is: at this point it takes the arguments for a format string."""
 
     @property
-    def args(self):
+    def args(self) -> str:
         text = str(self).replace("{", "{{").replace("}", "}}")
         return f"\n{text}" if text.startswith("- ") else text
 
 
-def _check(alias):
+def _check(alias: str) -> None:
     try:
         with connection.explained():
             command_check.check(__opts__, alias, get_conn)
@@ -97,7 +106,7 @@ def _check(alias):
         raise _Refusal(str(error)) from None
 
 
-def get_conn():
+def get_conn() -> Any:
     """Return the connection to the provider's cloud."""
     key = (os.getpid(), _provider()["cloud"])
     if key not in _CONNECTIONS:
@@ -105,11 +114,11 @@ def get_conn():
     return _CONNECTIONS[key]
 
 
-def _explained(function):
+def _explained(function: Callable[P, T]) -> Callable[P, T]:
     """Say in one message, as salt-cloud's own error, what is wrong and what to do."""
 
     @functools.wraps(function)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             with connection.explained():
                 return function(*args, **kwargs)
@@ -119,12 +128,12 @@ def _explained(function):
     return wrapper
 
 
-def _function_only(call, name):
+def _function_only(call: str | None, name: str) -> None:
     if call == "action":
         raise SaltCloudSystemExit(f"{name} must be called with -f or --function")
 
 
-def _action_only(call, name):
+def _action_only(call: str | None, name: str) -> None:
     if call == "function":
         raise SaltCloudSystemExit(f"{name} must be called with -a or --action")
 
@@ -133,7 +142,7 @@ def _action_only(call, name):
 
 
 @_explained
-def avail_locations(call=None):
+def avail_locations(call: str | None = None) -> dict[str, Any]:
     """Return the availability zones.
 
     CLI Example: ``salt-cloud --list-locations openstack``
@@ -143,7 +152,7 @@ def avail_locations(call=None):
 
 
 @_explained
-def avail_images(call=None):
+def avail_images(call: str | None = None) -> dict[str, Any]:
     """Return the images.
 
     CLI Example: ``salt-cloud --list-images openstack``
@@ -153,7 +162,7 @@ def avail_images(call=None):
 
 
 @_explained
-def avail_sizes(call=None):
+def avail_sizes(call: str | None = None) -> dict[str, Any]:
     """Return the flavors.
 
     CLI Example: ``salt-cloud --list-sizes openstack``
@@ -162,7 +171,7 @@ def avail_sizes(call=None):
     return _by_name(get_conn().compute.flavors(), "vcpus", "ram", "disk")
 
 
-def _by_name(items, *keys):
+def _by_name(items: Iterable[Any], *keys: str) -> dict[str, Any]:
     """Return plain data of all: by name, and by name and id where the name alone does not tell them apart."""
     items = list(items)
     names = collections.Counter(item.name for item in items)
@@ -176,7 +185,7 @@ def _by_name(items, *keys):
 
 
 @_explained
-def list_networks(call=None):
+def list_networks(call: str | None = None) -> dict[str, Any]:
     """Return the networks; ``external`` ones are for floating IPs.
 
     CLI Example: ``salt-cloud -f list_networks openstack``
@@ -191,7 +200,7 @@ def list_networks(call=None):
 
 
 @_explained
-def list_security_groups(call=None):
+def list_security_groups(call: str | None = None) -> dict[str, Any]:
     """Return the security groups.
 
     CLI Example: ``salt-cloud -f list_security_groups openstack``
@@ -201,7 +210,7 @@ def list_security_groups(call=None):
 
 
 @_explained
-def list_server_groups(call=None):
+def list_server_groups(call: str | None = None) -> dict[str, Any]:
     """Return the server groups.
 
     CLI Example: ``salt-cloud -f list_server_groups openstack``
@@ -215,7 +224,7 @@ def list_server_groups(call=None):
 
 
 @_explained
-def list_keypairs(call=None):
+def list_keypairs(call: str | None = None) -> dict[str, Any]:
     """Return the account's key pairs.
 
     CLI Example: ``salt-cloud -f list_keypairs openstack``
@@ -225,7 +234,7 @@ def list_keypairs(call=None):
 
 
 @_explained
-def list_volume_types(call=None):
+def list_volume_types(call: str | None = None) -> dict[str, Any]:
     """Return the volume types.
 
     CLI Example: ``salt-cloud -f list_volume_types openstack``
@@ -234,7 +243,7 @@ def list_volume_types(call=None):
     return _by_name(get_conn().block_storage.types(), "description")
 
 
-def list_nodes(call=None):
+def list_nodes(call: str | None = None) -> dict[str, Any]:
     """Return the servers with what salt-cloud always shows.
 
     CLI Example: ``salt-cloud -Q``
@@ -243,7 +252,7 @@ def list_nodes(call=None):
     return {name: {key: node[key] for key in keys} for name, node in list_nodes_full(call).items()}
 
 
-def list_nodes_min(call=None):
+def list_nodes_min(call: str | None = None) -> dict[str, Any]:
     """Return the servers' names and states.
 
     By this list salt-cloud tells which servers of a map or profile are still to be made, so one whose making was
@@ -261,7 +270,7 @@ def list_nodes_min(call=None):
 
 
 @_explained
-def list_nodes_full(call=None):
+def list_nodes_full(call: str | None = None) -> dict[str, Any]:
     """Return all that is known about the servers.
 
     CLI Example: ``salt-cloud -F``
@@ -270,16 +279,17 @@ def list_nodes_full(call=None):
     return {item.name: _node(item) for item in get_conn().compute.servers(details=True)}
 
 
-def list_nodes_select(call=None):
+def list_nodes_select(call: str | None = None) -> dict[str, Any]:
     """Return the servers with the fields in ``query.selection``.
 
     CLI Example: ``salt-cloud -S``
     """
-    return salt.utils.cloud.list_nodes_select(list_nodes_full(), __opts__["query.selection"], call)
+    found: dict[str, Any] = salt.utils.cloud.list_nodes_select(list_nodes_full(), __opts__["query.selection"], call)
+    return found
 
 
 @_explained
-def show_instance(name, call=None):
+def show_instance(name: str, call: str | None = None) -> dict[str, Any]:
     """Return all that is known about one server.
 
     CLI Example: ``salt-cloud -a show_instance demo-master-1``
@@ -288,14 +298,14 @@ def show_instance(name, call=None):
     return _node(_server(name))
 
 
-def _server(name):
+def _server(name: str) -> Any:
     found = server.find(get_conn(), name)
     if found is None:
         raise SaltCloudNotFound(f"There is no server {name}")
     return found
 
 
-def _node(item):
+def _node(item: Any) -> dict[str, Any]:
     """Return plain data: salt-cloud shows nothing at all when a listing holds objects."""
     found = servers.addresses(item)
     return {
@@ -317,7 +327,7 @@ def _node(item):
 # Making and removing
 
 
-def create(vm_):
+def create(vm_: dict[str, Any]) -> dict[str, Any]:
     """Make one server and install its minion; what is there already is kept, what failed is removed.
 
     CLI Example: ``salt-cloud -p demo-worker demo-worker-3``
@@ -332,11 +342,11 @@ def create(vm_):
 
 
 @_explained
-def _create(vm_):
+def _create(vm_: dict[str, Any]) -> dict[str, Any]:
     name, conn = vm_["name"], get_conn()
     started = time.monotonic()
 
-    def say(step):
+    def say(step: str) -> None:
         log.info("%s: %s (%.1f s)", name, step, time.monotonic() - started)
         _fire(name, step)
 
@@ -354,7 +364,7 @@ def _create(vm_):
     return _node(made)
 
 
-def _plan(vm_):
+def _plan(vm_: dict[str, Any]) -> dict[str, Any]:
     """Split what salt-cloud hands over into what the server, the minion and its installation need."""
     deploy_it = salt.config.get_cloud_config_value("deploy", vm_, __opts__, default=True)
     minion = {**_MINION, **salt.utils.cloud.minion_config(__opts__, vm_)} if deploy_it else {}
@@ -374,14 +384,14 @@ def _plan(vm_):
 _SALTS = {"profile", "name", "level", "os", "inline_script", "pub_key", "priv_key", "master_finger"}
 
 
-def _raw(vm_):
+def _raw(vm_: dict[str, Any]) -> dict[str, Any]:
     """Return the keys of the profile and, from the map or the command line, of this server alone."""
     profile = set(__opts__["profiles"].get(vm_["profile"], {}))
     others = {*_provider(), *__opts__}
     return {key: value for key, value in vm_.items() if key not in _SALTS and (key in profile or key not in others)}
 
 
-def _source(vm_):
+def _source(vm_: dict[str, Any]) -> dict[str, str]:
     """Return where the server gets Salt from, as variables of the installation script."""
     values = {
         key: salt.config.get_cloud_config_value(f"minion_{key}", vm_, __opts__, default=None)
@@ -392,18 +402,18 @@ def _source(vm_):
     return {key.upper(): value for key, value in values.items() if value}
 
 
-def _fire(name, step):
+def _fire(name: str, step: str) -> None:
     """Fire `salt/cloud/<name>/<step>` with nothing in it but names: salt-cloud's own data has keys and passwords."""
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as event:
         event.fire_event({"name": name, "event": step}, f"salt/cloud/{name}/{step.replace(' ', '_')}")
 
 
-def _forget_key(name):
+def _forget_key(name: str) -> None:
     salt.utils.cloud.remove_key(__opts__["pki_dir"], name)
 
 
 @_explained
-def destroy(name, call=None):
+def destroy(name: str, call: str | None = None) -> dict[str, Any]:
     """Remove a server with its ports, floating IP and minion key.
 
     CLI Example: ``salt-cloud -d demo-worker-3``
@@ -422,13 +432,13 @@ def destroy(name, call=None):
 
 
 @_explained
-def _act(name, call, action, **values):
+def _act(name: str, call: str | None, action: str, **values: str) -> dict[str, Any]:
     _action_only(call, action)
     getattr(get_conn().compute, f"{action}_server")(_server(name).id, **values)
     return {name: {action: True}}
 
 
-def start(name, call=None):
+def start(name: str, call: str | None = None) -> dict[str, Any]:
     """Start a server.
 
     CLI Example: ``salt-cloud -a start demo-worker-1``
@@ -436,7 +446,7 @@ def start(name, call=None):
     return _act(name, call, "start")
 
 
-def stop(name, call=None):
+def stop(name: str, call: str | None = None) -> dict[str, Any]:
     """Stop a server.
 
     CLI Example: ``salt-cloud -a stop demo-worker-1``
@@ -444,7 +454,7 @@ def stop(name, call=None):
     return _act(name, call, "stop")
 
 
-def reboot(name, call=None):
+def reboot(name: str, call: str | None = None) -> dict[str, Any]:
     """Reboot a server as its power button would.
 
     CLI Example: ``salt-cloud -a reboot demo-worker-1``
@@ -453,7 +463,7 @@ def reboot(name, call=None):
 
 
 @_explained
-def console_log(name, call=None):
+def console_log(name: str, call: str | None = None) -> dict[str, Any]:
     """Return the end of a server's console output.
 
     CLI Example: ``salt-cloud -a console_log demo-worker-1``

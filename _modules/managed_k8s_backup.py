@@ -5,8 +5,11 @@ What is sent goes over the minion's own encrypted channel, into a folder that th
 and this backup. Nothing stays here, and nothing here can read what was sent before.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import contextlib
+import importlib
 import io
 import json
 import shutil
@@ -14,31 +17,35 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+import managed_k8s_common as common
 import salt.channel.client
 import yaml
 from salt.exceptions import CommandExecutionError
 
-_ETCDCTL, _ETCDUTL = "/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl"
-_PKI = Path("/etc/kubernetes/pki/etcd")
-_API_SERVER = Path("/etc/kubernetes/manifests/kube-apiserver.yaml")
-_ENDPOINT = "https://127.0.0.1:2379"
+importlib.reload(common)
+__opts__: dict[str, Any]
+
+_ETCDUTL = str(common.PROGRAMS / "etcdutl")
 _WORK = Path("/var/lib/managed-k8s/backup")
 # What a control plane is made from again: name in the backup -> where it is here.
 _CONFIGURATION = {
-    "kubernetes/pki": Path("/etc/kubernetes/pki"),
-    "kubernetes/managed-k8s": Path("/etc/kubernetes/managed-k8s"),
-    "kubernetes/manifests": Path("/etc/kubernetes/manifests"),
-    "managed-k8s/kubeadm.yaml": Path("/etc/managed-k8s/kubeadm.yaml"),
+    "kubernetes/pki": common.PKI,
+    "kubernetes/managed-k8s": common.KUBERNETES / "managed-k8s",
+    "kubernetes/manifests": common.MANIFESTS,
+    "managed-k8s/kubeadm.yaml": common.MANAGED / "kubeadm.yaml",
 }
 # Where the Salt master expects it, and the packed database in pieces of _PIECE: managed_k8s/backup/upload.py
 _FOLDER, _ARCHIVE, _DATABASE = "managed-k8s-backup", "configuration.tar", "etcd.db"
 # managed_k8s/backup/drill.py looks for it.
 _CANARY = "managed-k8s/canary"
 _LIMIT = 1800
-# Bytes that a message to the Salt master carries, and that stay free on the disk.
-_PIECE, _RESERVE = 2 << 20, 256 << 20
+# Bytes that a message to the Salt master carries.
+_PIECE = 2 << 20
 # A database is small when packed, and each message is enciphered once and opened twice.
 _PACK = ("zstd", "-1", "--single-thread", "--quiet", "--stdout")
 # Bytes in a pipe to or from it, and that are read at once; more are not allowed for everybody.
@@ -49,7 +56,11 @@ _LANES = 2
 _LOOK, _SEAL = 0.02, 32
 
 
-def member():
+def __virtual__() -> bool | tuple[bool, str]:
+    return common.is_supported()
+
+
+def member() -> dict[str, Any]:
     """Return what this node's etcd is like: leader, revision, size of its database in bytes, id of its cluster.
 
     It is an error when it can give no snapshot: it has no quorum, or this disk no room.
@@ -57,7 +68,7 @@ def member():
     CLI Example: ``salt 'demo-master-*' managed_k8s_backup.member``
     """
     # Needs an answer of the majority: a member that lost it has old data.
-    _etcdctl("endpoint", "health", "--command-timeout=5s")
+    common.etcdctl("endpoint", "health")
     status = _asked("endpoint", "status")["Status"]
     header = status["header"]
     # One that has none is no reason to have no backup: another member may.
@@ -71,7 +82,7 @@ def member():
     }
 
 
-def send(ticket):
+def send(ticket: str) -> dict[str, Any]:
     """Send a snapshot of etcd while it is taken, check it, and send the control plane's keys and configuration.
 
     ticket: what the Salt master calls this backup; it takes nothing under another name. Returns what is in it.
@@ -94,16 +105,16 @@ def send(ticket):
             _WORK.rmdir()
 
 
-def _refuse_without_room(folder, size):
-    if shutil.disk_usage(folder).free < size + _RESERVE:
+def _refuse_without_room(folder: Path, size: int) -> None:
+    if shutil.disk_usage(folder).free < size + common.RESERVE:
         raise CommandExecutionError(f"{folder}: no room for a snapshot of {size >> 20} MB; free space there")
 
 
-def _snapshot(file, ticket):
+def _snapshot(file: Path, ticket: str) -> dict[str, Any]:
     about = member()
-    _etcdctl("put", _CANARY, ticket)
+    common.etcdctl("put", _CANARY, ticket)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        saved = pool.submit(_etcdctl, "snapshot", "save", str(file))
+        saved = pool.submit(common.etcdctl, "snapshot", "save", str(file), timeout=None, limit=_LIMIT)
         checked = pool.submit(_checked, file, saved)
         _push_pieces(file, ticket, _packed(_growing(file, saved)))
         return {
@@ -115,11 +126,11 @@ def _snapshot(file, ticket):
         }
 
 
-def _checked(file, saved):
+def _checked(file: Path, saved: Future[str]) -> dict[str, Any]:
     """Return what a snapshot is, once it is there. `seal` is the digest of the rest that etcdctl put at its end."""
     saved.result()
     _read_through(file)
-    status = json.loads(_run(_ETCDUTL, "snapshot", "status", str(file), "--write-out", "json"))
+    status = json.loads(common.run(_ETCDUTL, "snapshot", "status", str(file), "--write-out=json", limit=_LIMIT))
     revision = status["revision"]
     counted = _asked("get", "", "--prefix", "--keys-only", "--limit=1", f"--rev={revision}")
     with file.open("rb") as source:
@@ -136,7 +147,7 @@ def _checked(file, saved):
     }
 
 
-def _read_through(file):
+def _read_through(file: Path) -> None:
     """Have a file in memory again. A control plane's is full, and etcdutl reads page by page, in an order of its own.
 
     bbolt maps its file with MADV_RANDOM, so that the kernel reads nothing ahead.
@@ -146,7 +157,7 @@ def _read_through(file):
             pass
 
 
-def _growing(file, saved):
+def _growing(file: Path, saved: Future[str]) -> Iterator[bytes]:
     """Yield the blocks of a snapshot while etcdctl writes it, under another name until it is whole.
 
     The name is from etcd's client/v3/snapshot/v3_snapshot.go.
@@ -166,12 +177,13 @@ def _growing(file, saved):
             if block := source.read(_BLOCK):
                 yield block
             elif ended:
-                return saved.result()
+                saved.result()
+                return
             else:
                 time.sleep(_LOOK)
 
 
-def _packed(blocks):
+def _packed(blocks: Iterable[bytes]) -> Generator[bytes]:
     """Yield the pieces of what blocks are when packed, each of _PIECE but the last. Raises what the blocks raise."""
     with (
         _packing() as program,
@@ -181,6 +193,7 @@ def _packed(blocks):
     ):
         stack.callback(program.kill)
         feeding = pool.submit(_feed, program, blocks)
+        assert program.stdout  # noqa: S101 (a pipe, by _packing)
         while len(piece := program.stdout.read(_PIECE)) == _PIECE:
             yield piece
         # Nothing is the last one before all went well.
@@ -190,28 +203,29 @@ def _packed(blocks):
         yield piece
 
 
-def _packing():
+def _packing() -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(_PACK, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, pipesize=_BLOCK)
     except FileNotFoundError:
-        raise _not_installed("zstd") from None
+        raise CommandExecutionError("zstd is not installed here; state.apply installs it") from None
 
 
-def _feed(program, blocks):
+def _feed(program: subprocess.Popen[bytes], blocks: Iterable[bytes]) -> None:
     # One that ended early says so by its exit code.
+    assert program.stdin  # noqa: S101 (a pipe, by _packing)
     with contextlib.suppress(BrokenPipeError), program.stdin as pipe:
         for block in blocks:
             pipe.write(block)
 
 
-def _kubernetes():
+def _kubernetes() -> str:
     """Return the version that runs here; what the pillar says is as old as the minion's start."""
-    image = yaml.safe_load(_API_SERVER.read_text())["spec"]["containers"][0]["image"]
-    return image.rpartition(":")[2].removeprefix("v")
+    image = yaml.safe_load((common.MANIFESTS / common.API_SERVER).read_text())["spec"]["containers"][0]["image"]
+    return str(image).rpartition(":")[2].removeprefix("v")
 
 
-def _pack(archive, manifest):
+def _pack(archive: Path, manifest: dict[str, Any]) -> None:
     archive.touch(mode=0o600)
     with tarfile.open(archive, "w") as tar:
         for name, path in _CONFIGURATION.items():
@@ -222,7 +236,7 @@ def _pack(archive, manifest):
         tar.addfile(entry, io.BytesIO(text))
 
 
-def _push(file, ticket):
+def _push(file: Path, ticket: str) -> None:
     """Send a file. Like cp.push, in pieces large enough for gigabytes, and an error is one."""
     opts = dict(__opts__)
     with _channel(opts) as channel, file.open("rb") as source:
@@ -230,11 +244,11 @@ def _push(file, ticket):
             _send(channel, opts["id"], file, [ticket, file.name], piece, source.tell() - len(piece))
 
 
-def _push_pieces(file, ticket, pieces):
+def _push_pieces(file: Path, ticket: str, pieces: Generator[bytes]) -> None:
     """Send the pieces of a file that grows, each as a file of its own: several are under way at once."""
     opts, numbered, turn, failed = dict(__opts__), enumerate(pieces), threading.Lock(), threading.Event()
 
-    def lane():
+    def lane() -> None:
         with _channel(opts) as channel:
             while not failed.is_set():
                 with turn:
@@ -243,7 +257,7 @@ def _push_pieces(file, ticket, pieces):
                     return
                 _send(channel, opts["id"], file, [ticket, file.name, f"{number:06d}"], piece)
 
-    def guarded():
+    def guarded() -> None:
         try:
             lane()
         except BaseException:
@@ -255,11 +269,11 @@ def _push_pieces(file, ticket, pieces):
             done.result()
 
 
-def _channel(opts):
+def _channel(opts: dict[str, Any]) -> Any:
     return salt.channel.client.ReqChannel.factory(opts)
 
 
-def _send(channel, minion, file, path, piece, begin=0):
+def _send(channel: Any, minion: str, file: Path, path: list[str], piece: bytes, begin: int = 0) -> None:
     """Send a piece of a file to a path below the backups' folder, where it begins at a byte."""
     if not file.parent.exists():
         raise CommandExecutionError(f"{file.name}: another backup began meanwhile")
@@ -271,31 +285,6 @@ def _send(channel, minion, file, path, piece, begin=0):
         )
 
 
-def _asked(*words):
-    answer = json.loads(_etcdctl(*words, "--write-out", "json"))
+def _asked(*words: str) -> Any:
+    answer = json.loads(common.etcdctl(*words, "--write-out=json"))
     return answer[0] if isinstance(answer, list) else answer
-
-
-def _etcdctl(*words):
-    return _run(
-        _ETCDCTL, "--endpoints", _ENDPOINT, "--cacert", str(_PKI / "ca.crt"),
-        "--cert", str(_PKI / "healthcheck-client.crt"), "--key", str(_PKI / "healthcheck-client.key"), *words,
-    )  # fmt: skip
-
-
-def _run(*words):
-    name = Path(words[0]).name
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
-    except FileNotFoundError:
-        raise _not_installed(name) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandExecutionError(f"{name}: {error}") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise CommandExecutionError(f"{name}: {said[-1][:500] if said else 'failed'}")
-    return done.stdout
-
-
-def _not_installed(name):
-    return CommandExecutionError(f"{name} is not installed here; state.apply installs it")

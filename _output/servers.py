@@ -4,10 +4,15 @@ What salt-cloud prints; the exit code is 1 when something failed, while salt-clo
 ``Saltfile`` names it for salt-cloud. With another ``--out`` nothing is said by the exit code.
 """
 
+from __future__ import annotations
+
 import multiprocessing
+from typing import Any
 
 import salt.defaults.exitcodes
 import salt.output
+
+__opts__: dict[str, Any]
 
 # What salt-cloud puts beside or in place of a server's data.
 _FAILURES = {"Error", "Errors", "Not Found", "Invalid Actions"}
@@ -15,7 +20,7 @@ _FAILURES = {"Error", "Errors", "Not Found", "Invalid Actions"}
 _DEPTH = 4
 
 
-def output(data, **kwargs):
+def output(data: Any, **kwargs: object) -> None:
     """Print data; end the program when it tells of a failure.
 
     CLI Example: ``salt-cloud --out=servers -m cluster.map``
@@ -28,13 +33,13 @@ def output(data, **kwargs):
         raise SystemExit(salt.defaults.exitcodes.EX_GENERIC)
 
 
-def _failed(data, depth):
+def _failed(data: object, depth: int) -> bool:
     if not isinstance(data, dict) or not depth:
         return False
     return any(key in _FAILURES or _failed(value, depth - 1) for key, value in data.items())
 
 
-def _some_process_failed():
+def _some_process_failed() -> bool:
     """Wait for the processes that ``salt-cloud -p`` makes servers in; each said by itself what went wrong."""
     # The others that may be there are salt-cloud's own, and stay until it ends.
     makers = [child for child in multiprocessing.active_children() if child.name.startswith("Process-")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # What Salt copies to minions to run there.
-_EXTENSIONS = ("_modules", "_states", "_beacons")
+_EXTENSIONS = ("_utils", "_modules", "_states", "_beacons")
 # What minions are made from: a change in it makes them converge.
 TREES = ("salt", *_EXTENSIONS)
 
@@ -32,7 +32,7 @@ def tree_digest(checkout: Path) -> str:
 
 
 def extensions(checkout: Path) -> dict[str, str]:
-    """Return the modules, states and beacons that minions run: file in their folder of extensions -> SHA-256."""
+    """Return the utils, modules, states and beacons that minions run: file in their folder of extensions -> SHA-256."""
     found = _digests(checkout).items()
     return {name.removeprefix("_"): sha256 for name, sha256 in found if name.startswith("_") and name.endswith(".py")}
 

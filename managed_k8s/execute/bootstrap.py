@@ -20,7 +20,7 @@ from managed_k8s.state.store import Store
 
 _TOKEN_SECONDS = 1800
 _NO_HELPER = "no master that has joined is connected; a new one needs its certificates"
-_KUBEADM = "managed_k8s_node.*"
+_KUBEADM = "managed_k8s_kubeadm.*"
 
 
 class Cloud(Protocol):
@@ -102,12 +102,12 @@ class Bootstrap:
         # First here with the name, so that an interrupted init goes on there; then where no lost Salt master takes it.
         self.store.write("initialised.json", {"master": node, "finished": False})
         self.cloud.begin()
-        self.jobs.run(node, "managed_k8s_node.init", limit=KINDS[INIT].limit)
+        self.jobs.run(node, "managed_k8s_kubeadm.init", limit=KINDS[INIT].limit)
         versions.begin(self.store, self.settings.kubernetes.version)
         self.store.write("initialised.json", {"master": node, "finished": True})
 
     def _access(self, node: str, snapshot: Snapshot) -> None:
-        ca = self.jobs.run(node, "managed_k8s_node.ca_certificate", limit=60)
+        ca = self.jobs.run(node, "managed_k8s_pki.ca_certificate", limit=60)
         public = (self.store.read("infra.json") or {}).get("public_address")
         server = access.server(access.addresses(self.settings, public))
         access.keep(self.store, self.kube.mint(lambda csr: self._sign(node, csr), server, ca), ca)
@@ -117,7 +117,7 @@ class Bootstrap:
             self.cloud.begin()
 
     def _sign(self, node: str, request: str) -> str:
-        return str(self.jobs.run(node, "managed_k8s_node.sign_client", request, limit=60))
+        return str(self.jobs.run(node, "managed_k8s_pki.sign_client", request, limit=60))
 
     def _join(self, node: str, snapshot: Snapshot) -> None:
         await_idle(self.jobs, node, _KUBEADM)
@@ -125,8 +125,8 @@ class Bootstrap:
         helper = connected_master(snapshot, _NO_HELPER) if names.is_master(node) else None
         with self._join_secrets([node, *([helper] if helper else [])], with_key=helper is not None):
             if helper:
-                self.jobs.run(helper, "managed_k8s_node.upload_certificates", limit=120)
-            self.jobs.run(node, "managed_k8s_node.join", limit=KINDS[JOIN].limit)
+                self.jobs.run(helper, "managed_k8s_kubeadm.upload_certificates", limit=120)
+            self.jobs.run(node, "managed_k8s_kubeadm.join", limit=KINDS[JOIN].limit)
 
     @contextlib.contextmanager
     def _join_secrets(self, minions: list[str], with_key: bool) -> Iterator[None]:
@@ -155,9 +155,9 @@ class Bootstrap:
         self.kube.apply_addons(lambda words: self.say("addons", words))
 
     def _resources(self, node: str, snapshot: Snapshot) -> None:
-        home = self.jobs.run(node, "managed_k8s_node.default_user", limit=60)
+        home = self.jobs.run(node, "managed_k8s_files.default_home", limit=60)
         files = self.kube.resources()
-        self.jobs.run(node, "managed_k8s_node.put_files", f"{home}/.managed_k8s", files, limit=KINDS[RESOURCES].limit)
+        self.jobs.run(node, "managed_k8s_files.put", f"{home}/.managed_k8s", files, limit=KINDS[RESOURCES].limit)
         self.store.write("resources.json", {"digest": snapshot.desired.resources})
 
     def _smoke(self, node: str, snapshot: Snapshot) -> None:

@@ -44,7 +44,7 @@ class Healing:
 
     def _restart(self, name: str, snapshot: Snapshot) -> None:
         healing.tried(self.store, name, self._server(name), RESTART)
-        self.jobs.run(name, "managed_k8s_node.revive", limit=KINDS[RESTART].limit)
+        self.jobs.run(name, "managed_k8s_facts.restart_failed_services", limit=KINDS[RESTART].limit)
 
     def _in_the_cloud(self, what: str, action: Callable[[str], None], name: str) -> None:
         at = healing.tried(self.store, name, self._server(name), what)

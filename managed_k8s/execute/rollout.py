@@ -103,7 +103,7 @@ class Rolling:
             self._empty(name)
         if packages:
             self.jobs.run(name, "managed_k8s_upgrade.packages", limit=_PACKAGES)
-        self.jobs.run(name, "managed_k8s_upgrade.restart", limit=_RESTART)
+        self.jobs.run(name, "managed_k8s_upgrade.reboot", limit=_RESTART)
         try:
             self._until(
                 lambda: self._boot(name) not in (None, boot), _BOOT, f"{name} does not come back from its reboot"
@@ -116,7 +116,7 @@ class Rolling:
     def _bring_back(self, name: str, boot: str | None) -> None:
         if names.is_master(name):
             # What a reboot that was interrupted left aside.
-            self.jobs.run(name, "managed_k8s_node.start_control_plane", limit=_JOB)
+            self.jobs.run(name, "managed_k8s_control_plane.start", limit=_JOB)
         self.kube.await_node(name, {"not_boot": boot} if boot else {}, _NODE)
         if names.is_master(name):
             self._await_etcd(name)
@@ -124,7 +124,7 @@ class Rolling:
 
     def _renew(self, name: str, snapshot: Snapshot) -> None:
         await_idle(self.jobs, name)
-        self.jobs.run(name, "managed_k8s_upgrade.renew", limit=KINDS[RENEW].limit - _JOB)
+        self.jobs.run(name, "managed_k8s_pki.renew", limit=KINDS[RENEW].limit - _JOB)
 
     # What steps share
 
@@ -137,17 +137,17 @@ class Rolling:
 
     def _etcd_is_whole(self, name: str) -> bool:
         try:
-            members = self.jobs.run(name, "managed_k8s_node.etcd_members", limit=_JOB)
+            members = self.jobs.run(name, "managed_k8s_etcd.members", limit=_JOB)
         except JobError:
             return False
         return bool(members) and all(member["healthy"] for member in members)
 
     def _serves(self, name: str) -> bool:
-        answer = self.jobs.ask([name], "managed_k8s_node.ailments", limit=10, expected=[name]).get(name)
+        answer = self.jobs.ask([name], "managed_k8s_facts.ailments", limit=10, expected=[name]).get(name)
         return answer is not None and answer.ok and answer.value == []
 
     def _boot(self, name: str) -> str | None:
-        answer = self.jobs.ask([name], "managed_k8s_upgrade.boot", limit=10, expected=[name]).get(name)
+        answer = self.jobs.ask([name], "managed_k8s_facts.boot", limit=10, expected=[name]).get(name)
         return str(answer.value) if answer and answer.ok else None
 
     def _until(self, is_done: Callable[[], bool], seconds: float, problem: str) -> None:

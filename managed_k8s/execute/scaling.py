@@ -98,9 +98,9 @@ class Turnover:
         if name in snapshot.observed.minions and name in fleet.condemned:
             # An API server whose etcd is gone answers with errors until the gateways notice; one that ends does not.
             with contextlib.suppress(JobError):
-                self.jobs.run(name, "managed_k8s_node.stop_control_plane", limit=_JOB)
+                self.jobs.run(name, "managed_k8s_control_plane.stop", limit=_JOB)
         for member in going:
-            self.jobs.run(helper, "managed_k8s_node.remove_etcd_member", member.id, limit=_JOB)
+            self.jobs.run(helper, "managed_k8s_etcd.remove_member", member.id, limit=_JOB)
 
     def _remove(self, name: str, snapshot: Snapshot) -> None:
         observed = snapshot.observed
@@ -126,5 +126,5 @@ class Turnover:
 
     def _uncordon(self, name: str, snapshot: Snapshot) -> None:
         if names.is_master(name):
-            self.jobs.run(name, "managed_k8s_node.start_control_plane", limit=_JOB)
+            self.jobs.run(name, "managed_k8s_control_plane.start", limit=_JOB)
         self.kube.uncordon(name)

@@ -48,6 +48,21 @@ class Jobs(Protocol):
         """Delete a minion's key."""
 
 
+def is_unknown_function(answer: Answer) -> bool:
+    """Tell whether a minion does not have the function's module, or not what that imports."""
+    said = answer.value if isinstance(answer.value, str) else ""
+    return "is not available" in said or "__virtual__ returned False" in said
+
+
+def sync_modules(jobs: Jobs, minions: Collection[str], limit: float) -> dict[str, Answer]:
+    """Have minions take our execution modules along, after what these import; return what they answered to the latter.
+
+    limit: seconds for each of both.
+    """
+    jobs.ask(minions, "saltutil.sync_utils", "base", "refresh=False", limit=limit, expected=minions)
+    return jobs.ask(minions, "saltutil.sync_modules", "base", limit=limit, expected=minions)
+
+
 class SaltJobs:
     """Jobs through the Salt master on this machine.
 

@@ -13,6 +13,7 @@ from managed_k8s import names, paths
 from managed_k8s.artifacts import mirror
 from managed_k8s.config import load
 from managed_k8s.config.settings import Settings
+from managed_k8s.minions import kubeadm_config
 from managed_k8s.names import GATEWAY, MASTER, Node
 from managed_k8s.state import versions
 from managed_k8s.state.store import Store
@@ -53,13 +54,14 @@ def public(node: Node, settings: Settings, store: Store, tree: str) -> dict[str,
     """
     settings = versions.of_node(settings, store, node)
     inventory = store.read("inventory.json") or {}
+    public_address = (store.read("infra.json") or {}).get("public_address")
     content = {
         "cluster": node.cluster,
         "role": node.role,
         "name": node.id,
         "settings": of_nodes(settings),
         "virtual_ip": settings.openstack.virtual_ip,
-        "public_address": (store.read("infra.json") or {}).get("public_address"),
+        "kubeadm": kubeadm_config.of(node, settings, public_address) if node.role != GATEWAY else None,
         "gateways": _addresses(inventory, GATEWAY) if node.role == GATEWAY else {},
         "masters": _addresses(inventory, MASTER) if node.role == GATEWAY else {},
         "ca": store.read_text("ca.crt") if node.role == GATEWAY else None,

@@ -14,7 +14,7 @@ from managed_k8s.config.cluster_map import MapError
 from managed_k8s.openstack import ssh
 from managed_k8s.state.store import Store
 
-# As a minion says it of its own server: _modules/managed_k8s_node.py.
+# As a minion says it of its own server: _modules/managed_k8s_facts.py.
 _FREE = 0.05
 _COMMAND = "df --block-size=1 --output=avail,size / /var/lib"
 _TIMEOUT = 10

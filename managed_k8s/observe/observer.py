@@ -12,7 +12,7 @@ from managed_k8s import names, paths
 from managed_k8s.config.settings import Settings
 from managed_k8s.kube import access
 from managed_k8s.minions import pillar as node_pillar
-from managed_k8s.minions.jobs import Answer, Jobs
+from managed_k8s.minions.jobs import Answer, Jobs, is_unknown_function, sync_modules
 from managed_k8s.model.certificates import CertificateExpiry
 from managed_k8s.model.cluster import PARTIAL, Desired, Facts, Marker, Observed, Snapshot
 from managed_k8s.model.kubernetes import KubernetesState
@@ -25,7 +25,7 @@ from managed_k8s.openstack import security_groups
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.store import Store
 
-FACTS, MEMBERS = "managed_k8s_node.facts", "managed_k8s_node.etcd_members"
+FACTS, MEMBERS = "managed_k8s_facts.get", "managed_k8s_etcd.members"
 _FACTS_LIMIT, _SILENTS_LIMIT, _SYNC_LIMIT = 15, 10, 60
 
 Servers = Mapping[str, Mapping[str, Any]]
@@ -139,9 +139,9 @@ class Observer:
         answers = self.jobs.ask(unknown, FACTS, limit=limit, expected=expected - self._silent)
         self._silent = set(unknown) - set(answers)
         # A minion that never converged does not have the function yet.
-        fresh = [name for name, answer in answers.items() if _is_unknown_function(answer)]
+        fresh = [name for name, answer in answers.items() if is_unknown_function(answer)]
         if fresh:
-            synced = self.jobs.ask(fresh, "saltutil.sync_modules", "base", limit=_SYNC_LIMIT, expected=fresh)
+            synced = sync_modules(self.jobs, fresh, limit=_SYNC_LIMIT)
             answers |= self.jobs.ask(list(synced), FACTS, limit=_FACTS_LIMIT, expected=synced)
         self._facts |= {name: _facts(answer) for name, answer in answers.items()}
         return {name: facts for name, facts in self._facts.items() if name in accepted}
@@ -295,10 +295,6 @@ def marker(store: Store, begun: bool) -> Marker | None:
     if kept:
         return Marker(kept["master"], kept["finished"])
     return Marker(None, finished=False) if begun else None
-
-
-def _is_unknown_function(answer: Answer) -> bool:
-    return isinstance(answer.value, str) and "is not available" in answer.value
 
 
 def _facts(answer: Answer) -> Facts:

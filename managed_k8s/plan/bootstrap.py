@@ -281,7 +281,7 @@ class Bootstrap:
         if holders:
             return [
                 f"{name}: holds etcd data, or may hold it and does not answer, and nothing says of which cluster: no "
-                f"control plane is made beside it. If its data is not needed: salt {name} managed_k8s_node.reset"
+                f"control plane is made beside it. If its data is not needed: salt {name} managed_k8s_kubeadm.reset"
                 for name in holders
             ]
         if self.observed.api:
@@ -315,7 +315,7 @@ class Bootstrap:
             return []
         return [
             f"{node.id}: kubeadm joined it, but it is no node of the cluster; if it stays so: "
-            f"salt {node.id} managed_k8s_node.reset, and it joins anew"
+            f"salt {node.id} managed_k8s_kubeadm.reset, and it joins anew"
             for node in self._members()
             if node.id not in ready
         ]

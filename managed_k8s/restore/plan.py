@@ -18,7 +18,7 @@ from managed_k8s.errors import Error
 from managed_k8s.model import rollout as rollout_model
 from managed_k8s.names import GATEWAY, MASTER, WORKER, Node
 
-# What all control planes of a cluster share; the rest is made from it. Also in _modules/managed_k8s_restore.py.
+# What all control planes of a cluster share; the rest is made from it. Also in _utils/managed_k8s_common.py.
 AUTHORITIES = (
     "ca.crt", "ca.key", "etcd/ca.crt", "etcd/ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub",
 )  # fmt: skip

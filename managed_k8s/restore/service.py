@@ -20,7 +20,7 @@ from managed_k8s.backup.record import Record
 from managed_k8s.backup.repository import BorgError
 from managed_k8s.backup.service import Backups
 from managed_k8s.kube import access
-from managed_k8s.minions.jobs import Answer, Jobs
+from managed_k8s.minions.jobs import Answer, Jobs, is_unknown_function, sync_modules
 from managed_k8s.model.cluster import Snapshot
 from managed_k8s.model.steps import ACCESS, Step
 from managed_k8s.names import Node
@@ -113,9 +113,9 @@ class Restore:
         question = f"{_MODULE}.inspect"
         answers = self.jobs.ask(names, question, limit=_LOOK_LIMIT, expected=running)
         # A minion that has not converged since it was made does not have the function yet.
-        fresh = [name for name, answer in answers.items() if "is not available" in str(answer.value)]
+        fresh = [name for name, answer in answers.items() if is_unknown_function(answer)]
         if fresh:
-            self.jobs.ask(fresh, "saltutil.sync_modules", "base", limit=60, expected=fresh)
+            sync_modules(self.jobs, fresh, limit=60)
             answers |= self.jobs.ask(fresh, question, limit=_LOOK_LIMIT, expected=fresh)
         return answers
 
@@ -262,7 +262,10 @@ class Restore:
     def _certificates(self, plan: Plan) -> None:
         self._each(plan.certificates, lambda name: self._job(name, "certificates", plan.id))
         if not plan.base:
-            self._each(plan.certificates, lambda name: self._job(name, "await_api"))
+            self._each(
+                plan.certificates,
+                lambda name: self.jobs.run(name, "managed_k8s_control_plane.await_api", limit=_JOB_LIMIT),
+            )
 
     def _stop(self, plan: Plan) -> None:
         self._each(plan.reset, lambda name: self._job(name, "stand_down", plan.id))
@@ -294,7 +297,7 @@ class Restore:
         if unknown:
             self.say(f"  the backup does not know {', '.join(unknown)} as they are: they join anew")
         self._each(unknown, lambda name: self._job(name, "reset", plan.id))
-        self._job(plan.base, "mark")
+        self.jobs.run(plan.base, "managed_k8s_kubeadm.mark_control_plane", limit=_JOB_LIMIT)
 
     def _reset(self, plan: Plan) -> None:
         self._each(plan.reset, lambda name: self._job(name, "reset", plan.id))

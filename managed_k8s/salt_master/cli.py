@@ -50,8 +50,6 @@ def configuration(root: Path, state: Path, interface: str) -> dict[str, Any]:
         "engines_dirs": [str(root / "_engines")],
         "outputter_dirs": [str(root / "_output")],
         "pillar_dirs": [str(root / "_pillar")],
-        "module_dirs": [str(root / "_modules")],
-        "states_dirs": [str(root / "_states")],
         "managed_k8s": {"checkout": str(root)},
     }
 

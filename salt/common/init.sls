@@ -1,4 +1,4 @@
-# What every server has. Roles include it and put their own between it and common.done.
+# What every server has. Roles include it and put their own between it and common.revision.
 include:
   - common.installed
   - common.configured

@@ -1,8 +1,8 @@
 {% set k8s = pillar['managed_k8s'] %}
-{% set files = salt['managed_k8s_node.artifacts_of']('container_runtime') %}
+{% set files = salt['managed_k8s_facts.artifacts_of']('container_runtime') %}
 
 Install containerd and runc:
-  artifact.installed:
+  managed_k8s_artifact.installed:
     - base: {{ k8s.artifacts.base }}
     - folder: /usr/local/bin
     - files: {{ files.bin | json }}
@@ -10,7 +10,7 @@ Install containerd and runc:
       - cmd: Install packages
 
 Install CNI plugins:
-  artifact.installed:
+  managed_k8s_artifact.installed:
     - base: {{ k8s.artifacts.base }}
     - folder: /opt/cni/bin
     - files: {{ files.cni | json }}

@@ -6,11 +6,11 @@ Run containerd:
     - watch:
       - file: Configure containerd
       - file: Write containerd's service
-      - artifact: Install containerd and runc
+      - managed_k8s_artifact: Install containerd and runc
 
 # What a node needs to join; container_runtime.images has the others.
 Import the first container images:
-  artifact.images_imported:
+  managed_k8s_artifact.images_imported:
     - base: {{ k8s.artifacts.base }}
     - images: {{ k8s.images.first | json }}
     - sums: {{ k8s.artifacts.sums | json }}

@@ -1,6 +1,6 @@
 {% set k8s = pillar['managed_k8s'] %}
 {% if k8s.ca %}
-Know the cluster's certificate authority:
+Install the cluster CA for HAProxy:
   file.managed:
     - name: /etc/haproxy/kubernetes-ca.crt
     - contents_pillar: managed_k8s:ca
@@ -41,7 +41,7 @@ Configure keepalived:
     - template: jinja
     - mode: '0644'
     - context:
-        interface: {{ salt['managed_k8s_node.interface']() }}
+        interface: {{ salt['managed_k8s_facts.interface']() }}
     - require:
       - cmd: Install packages
 

@@ -2,4 +2,4 @@ include:
   - common
   - gateway.configured
   - gateway.running
-  - common.done
+  - common.revision

@@ -1,6 +1,6 @@
 {% set k8s = pillar['managed_k8s'] %}
 Install the kubelet, kubeadm and kubectl:
-  artifact.installed:
+  managed_k8s_artifact.installed:
     - base: {{ k8s.artifacts.base }}
     - folder: /usr/local/bin
-    - files: {{ salt['managed_k8s_node.artifacts_of']('kubernetes').bin | json }}
+    - files: {{ salt['managed_k8s_facts.artifacts_of']('kubernetes').bin | json }}

@@ -13,7 +13,7 @@ Make the folder of audit logs:
 {% for file, what in (
   ('admission.yaml', 'Set the default of Pod Security'),
   ('audit.yaml', 'Say what is audited'),
-  ('authentication.yaml', 'Let nobody in without a name'),
+  ('authentication.yaml', 'Configure anonymous authentication'),
 ) %}
 {{ what }}:
   file.managed:
@@ -39,7 +39,6 @@ Write kubeadm's configuration:
   file.managed:
     - name: /etc/managed-k8s/kubeadm.yaml
     - mode: '0600'
-    - contents: |
-        {{ salt['managed_k8s_node.init_configuration']() | indent(8) }}
+    - contents_pillar: managed_k8s:kubeadm:init
     - require:
       - file: Make the folder of managed-k8s

@@ -5,5 +5,5 @@ include:
   - master.configured
   - kubernetes.prepared
   - container_runtime.images
-  - kubernetes.upcoming
-  - common.done
+  - kubernetes.next_version
+  - common.revision

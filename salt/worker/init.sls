@@ -5,5 +5,5 @@ include:
   - worker.configured
   - kubernetes.prepared
   - container_runtime.images
-  - kubernetes.upcoming
-  - common.done
+  - kubernetes.next_version
+  - common.revision

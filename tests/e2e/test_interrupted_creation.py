@@ -169,7 +169,7 @@ def answers_to_init(checkout, since):
     def ask(*words):
         return json.loads(checkout.run("salt-run", "--out=json", *words).stdout)
 
-    jobs = [jid for jid in ask("jobs.list_jobs", "search_function=managed_k8s_node.init") if jid >= since]
+    jobs = [jid for jid in ask("jobs.list_jobs", "search_function=managed_k8s_kubeadm.init") if jid >= since]
     answers = [ask("jobs.lookup_jid", jid) for jid in jobs]
     return [answer for each in answers for name, answer in each.items() if name.startswith("small-")]
 

@@ -75,12 +75,12 @@ def one_by_one(times):
 
 
 def boots(demo):
-    return demo.checkout.salt(f"{demo.name}-*", "managed_k8s_upgrade.boot")
+    return demo.checkout.salt(f"{demo.name}-*", "managed_k8s_facts.boot")
 
 
 def ends(demo):
     """Return master -> until when the first of kubeadm's certificates on it is good, and whether a renewal is open."""
-    told = demo.checkout.salt(f"{demo.name}-master-*", "managed_k8s_upgrade.certificates")
+    told = demo.checkout.salt(f"{demo.name}-master-*", "managed_k8s_pki.expiry")
     return {name: (certificates["control_plane"], certificates["renewing"]) for name, certificates in told.items()}
 
 
@@ -170,6 +170,6 @@ def test_gateways_and_the_salt_master_trust_the_clusters_authority(demo):
 
 def test_certificates_are_renewed_by_hand_on_one_master(demo):
     master = demo.names("master")[0]
-    assert demo.checkout.salt(master, "managed_k8s_upgrade.renew")[master] == {"not_well_yet": []}
+    assert demo.checkout.salt(master, "managed_k8s_pki.renew")[master] == {"not_well_yet": []}
     eventually(lambda: demo.answers("/readyz").status_code == 200, 120)
     assert demo.verb("plan")["steps"] == []

@@ -87,7 +87,7 @@ class Scaled:
     def members(self):
         """Return etcd's members, as a master sees them: name -> whether it is healthy and votes."""
         master = self.cluster.names(MASTER)[0]
-        told = self.cluster.checkout.salt(master, "managed_k8s_node.etcd_members")[master]
+        told = self.cluster.checkout.salt(master, "managed_k8s_etcd.members")[master]
         return {member["name"]: member["healthy"] and member["voter"] for member in told}
 
     def backends(self):

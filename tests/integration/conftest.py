@@ -26,7 +26,7 @@ from managed_k8s.state.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
-    "_pillar", "_runners", "_engines", "_output", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile",
+    "_pillar", "_runners", "_engines", "_output", "_utils", "_modules", "_clouds", "reactor", "managed_k8s", "Saltfile",
 )  # fmt: skip
 ONE, OTHER = "rehearsal", "stranger"
 MINIONS = (f"{ONE}-master-1", f"{ONE}-gateway-1", f"{OTHER}-worker-1")
@@ -40,6 +40,8 @@ SETTINGS = """managed_k8s:
     url: http://127.0.0.1:1
 """
 BIN = Path(sys.executable).parent
+# Seconds after which something hangs, even where ten others keep the machine busy.
+HANGS = 600
 
 
 def free_ports(count):
@@ -72,7 +74,8 @@ class Salt:
             else:
                 shutil.copy(ROOT / part, self.root / part)
         (self.root / "salt").mkdir()
-        (self.root / "salt" / "_modules").symlink_to("../_modules")
+        for part in ("_utils", "_modules"):
+            (self.root / "salt" / part).symlink_to(f"../{part}")
         (self.root / "salt" / "reactor").symlink_to("../reactor")
         clusters = self.root / "pillar" / "clusters"
         clusters.mkdir(parents=True)
@@ -145,11 +148,11 @@ class Salt:
         family += [child for process in family for child in process.children(recursive=True)]
         for process in family:
             process.kill()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=60)
         for process in processes:
             process.wait()
 
-    def run(self, program, *words, seconds=60):
+    def run(self, program, *words, seconds=HANGS):
         """Run one of Salt's programs in the checkout, as an operator does."""
         return subprocess.run([BIN / program, *words], cwd=self.root, env=self.environment, capture_output=True,
                               text=True, timeout=seconds, check=False)  # fmt: skip
@@ -167,7 +170,7 @@ class Salt:
         return salt.config.master_config(str(self.root / "master"))
 
 
-def eventually(question, seconds=30):
+def eventually(question, seconds=HANGS):
     """Return the first true answer."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -20,13 +20,13 @@ import trustme
 from lab.settings import load
 from managed_k8s.artifacts import etcd_programs
 from managed_k8s.backup import drill
-from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.minions.jobs import JobError, SaltJobs, sync_modules
 from managed_k8s.state.history import History
 from managed_k8s.state.store import Store
-from tests.integration.conftest import BIN, ONE, Salt, eventually
+from tests.integration.conftest import BIN, HANGS, ONE, Salt, eventually
 
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2 * HANGS),
     pytest.mark.skipif(os.getuid() != 0, reason="mount namespaces need root"),
 ]
 NODE = f"{ONE}-master-2"
@@ -132,7 +132,7 @@ def node(running, programs, tmp_path_factory):
         shutil.copy(programs / name, store.path(f"etcd/0/{name}"))
     try:
         await_minion(running)
-        SaltJobs(running.opts).run(NODE, "saltutil.sync_modules", limit=60)
+        sync_modules(SaltJobs(running.opts), [NODE], limit=60)
         made.fill(40)
         yield made
     finally:
@@ -146,10 +146,10 @@ def await_minion(running):
         with contextlib.suppress(JobError):
             return NODE in SaltJobs(running.opts).ask([NODE], "test.ping", limit=5)
 
-    eventually(answers, 150)
+    eventually(answers)
 
 
-def verb(running, name, seconds=300, **words):
+def verb(running, name, seconds=HANGS, **words):
     """Return what a verb says, as data, and its exit code."""
     done = running.run("salt-run", f"managed_k8s.{name}", "--out=json", *(f"{k}={v}" for k, v in words.items()), ONE,
                        seconds=seconds)  # fmt: skip
@@ -210,7 +210,7 @@ def start_backup(running, *, when):
         cwd=running.root, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     arriving = running.state / "var/cache/salt/master/minions" / NODE / "files"
-    eventually(lambda: process.poll() is not None or _has_arrived(arriving, when), 150)
+    eventually(lambda: process.poll() is not None or _has_arrived(arriving, when))
     assert process.poll() is None, process.communicate()
     return process
 
@@ -226,7 +226,7 @@ def test_a_node_that_dies_in_the_middle_makes_no_backup_and_the_next_one_succeed
     before = names(running)
     process = start_backup(running, when=1 << 20)
     Salt.kill(node.minion)
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=HANGS)
     assert process.returncode == 1, said
     assert "silent" in said or "does not run it" in said
     assert names(running) == before
@@ -245,7 +245,7 @@ def test_a_salt_master_that_restarts_in_the_middle_makes_no_half_backup(running,
     before = names(running)
     process = start_backup(running, when=1 << 20)
     restart(running)
-    process.communicate(timeout=300)
+    process.communicate(timeout=HANGS)
     await_minion(running)
     after = names(running)
     assert len(after) - len(before) == (0 if process.returncode else 1)

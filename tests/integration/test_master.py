@@ -14,7 +14,7 @@ from managed_k8s.openstack import project_binding
 from managed_k8s.state.store import Store
 from tests.integration.conftest import PARTS, ROOT
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(1800)
 # Its ports are Salt's own, so it has an address that nobody else listens on.
 ADDRESS = "127.77.45.6"
 
@@ -54,7 +54,7 @@ def checkout(folder):
 def master(home, root, *words):
     environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home / "s"), "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "managed_k8s.master", *words]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600, check=False)
     return done.stdout + done.stderr
 
 
@@ -84,7 +84,7 @@ def test_checkouts_of_a_user_share_one_salt_master_which_always_runs_what_is_the
     environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home / "s"), "PYTHONPATH": str(other)}
     done = subprocess.run(
         [Path(sys.executable).with_name("salt-run"), "managed_k8s.validate"],
-        cwd=other, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=other, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "there are no settings" in done.stderr

@@ -7,23 +7,23 @@ import signal
 import pytest
 import salt.utils.event
 
-from managed_k8s.minions.jobs import JobError, SaltJobs
+from managed_k8s.minions.jobs import JobError, SaltJobs, sync_modules
 from managed_k8s.operations import reconcile as reconciling
 from managed_k8s.state import queue
 from managed_k8s.state.change_requests import Intent
 from managed_k8s.state.history import History
 from managed_k8s.state.queue import Inbox
 from managed_k8s.state.store import Store
-from tests.integration.conftest import MINIONS, ONE, OTHER, SETTINGS, eventually
+from tests.integration.conftest import HANGS, MINIONS, ONE, OTHER, SETTINGS, eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(2 * HANGS)
 
 
 @pytest.fixture(scope="module")
 def jobs(running):
     made = SaltJobs(running.opts)
-    eventually(lambda: len(made.accepted("rehearsal")) + len(made.accepted("stranger")) == len(MINIONS), 90)
-    eventually(lambda: set(made.ask(MINIONS, "test.ping", limit=5)) == set(MINIONS), 60)
+    eventually(lambda: len(made.accepted("rehearsal")) + len(made.accepted("stranger")) == len(MINIONS))
+    eventually(lambda: set(made.ask(MINIONS, "test.ping", limit=5)) == set(MINIONS))
     return made
 
 
@@ -43,9 +43,9 @@ def test_a_job_answers_and_says_why_it_failed(jobs):
 
 
 def test_a_minion_that_does_not_know_us_yet_learns_the_functions(jobs):
-    answers = jobs.ask(["rehearsal-master-1"], "saltutil.sync_modules", limit=60)
+    answers = sync_modules(jobs, ["rehearsal-master-1"], limit=60)
     assert answers["rehearsal-master-1"].ok
-    facts = jobs.run("rehearsal-master-1", "managed_k8s_node.facts", limit=30)
+    facts = jobs.run("rehearsal-master-1", "managed_k8s_facts.get", limit=30)
     assert facts["kubeadm"] in ("none", "partial", "initialised", "joined")
 
 
@@ -53,21 +53,36 @@ def test_a_minion_knows_whether_its_extensions_are_those_of_the_salt_master(runn
     name = "rehearsal-master-1"
 
     def has():
-        return jobs.run(name, "managed_k8s_node.has_extensions", limit=30)
+        return jobs.run(name, "managed_k8s_facts.has_extensions", limit=30)
 
     def sync():
-        for kind in ("modules", "states", "beacons"):
+        sync_modules(jobs, [name], limit=60)
+        for kind in ("states", "beacons"):
             jobs.run(name, f"saltutil.sync_{kind}", "base", limit=60)
         jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
 
     sync()
     assert has()
-    module = running.root / "_modules" / "container_image.py"
+    module = running.root / "_modules" / "managed_k8s_images.py"
     module.write_text(module.read_text() + "\n# changed\n")
     jobs.run(name, "saltutil.refresh_pillar", "wait=True", limit=60)
     assert not has()
     sync()
     assert has()
+
+
+def test_what_modules_import_reaches_a_minion_that_runs(running, jobs):
+    name, file = "rehearsal-master-1", running.root / "_utils" / "managed_k8s_common.py"
+    sync_modules(jobs, [name], limit=60)
+    assert jobs.run(name, "managed_k8s_facts.boot", limit=30)
+    kept = file.read_text()
+    try:
+        file.write_text(f"{kept}\n\ndef read(path: Path) -> str | None:\n    return 'changed'\n")
+        sync_modules(jobs, [name], limit=60)
+        eventually(lambda: jobs.run(name, "managed_k8s_facts.boot", limit=30) == "changed", 30)
+    finally:
+        file.write_text(kept)
+        sync_modules(jobs, [name], limit=60)
 
 
 def test_secrets_reach_only_the_minion_they_are_for(running, jobs):
@@ -124,7 +139,7 @@ def test_an_interrupted_verb_says_so_and_nothing_else(running, held, number):
     # It has left its note once it waits.
     eventually(held["rehearsal"].take)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 130
     assert "interrupted; the reconciler goes on without you; come back: salt-run managed_k8s.wait" in errors
     assert "Traceback" not in errors
@@ -139,7 +154,7 @@ def test_events_end_when_interrupted(running):
     History(store).add("cluster", "begun", "a new one")
     assert "a new one" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=HANGS)
     assert (process.returncode, output) == (0, "")
     assert "Traceback" not in errors
 
@@ -151,7 +166,7 @@ def test_help_is_of_verbs_alone(running):
         "access", "backup", "backup_verify", "backups", "check", "destroy", "diagram", "drain", "enqueue", "history",
         "infra", "kubeconfig", "metrics", "pause", "plan", "reboot", "reconcile", "replace", "restore",
         "resume", "rollback", "smoke", "status", "sweep", "uncordon", "upgrade", "validate",
-        "volume_backup", "volume_backups", "wait",
+        "volume_backup", "volume_backups", "volume_restore", "wait",
     }  # fmt: skip
     assert shown.count("CLI Example:") == len(listed)
 
@@ -293,7 +308,7 @@ def test_a_reconciler_refuses_wrong_input_and_says_so(running):
     settings.write_text(SETTINGS)
     try:
         reconciling.enqueue(running.opts, "third-worker-1", "a test")
-        (entry,) = eventually(lambda: History(store).last(1), 60)
+        (entry,) = eventually(lambda: History(store).last(1))
     finally:
         settings.unlink()
     assert entry["what"] == "refused"

@@ -1,9 +1,7 @@
 """Rendering the states as a minion does, but with every undefined name an error."""
 
 import dataclasses
-import importlib.util
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,15 @@ import salt.utils.jinja
 import yaml
 
 from managed_k8s import names
+from managed_k8s.minions import kubeadm_config
 from managed_k8s.minions import pillar as node_pillar
+from tests.support.minion_modules import load_module
 from tests.support.settings import settings
 
 ROOT = Path(__file__).parent.parent.parent
 TREE = ROOT / "salt"
 SUMS = dict.fromkeys(("bin/kubelet", "bin/kubeadm", "bin/containerd", "bin/runc", "cni/flannel"), "0" * 64)
 IMAGE = {"archive": "images/pause.tar", "reference": "registry.k8s.io/pause:3.10.2", "digest": "sha256:1"}
-
-
-def load_module(name: str, pillar: dict[str, Any]) -> Any:
-    """Load an execution module as Salt does: with its names put into it."""
-    spec = importlib.util.spec_from_file_location(f"face_{name}", ROOT / "_modules" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    vars(module).update(__pillar__=pillar, __salt__={}, __opts__={}, __grains__={})
-    return module
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +44,7 @@ class Case:
         changes: dict[str, dict[str, object]] = {}
         for table, key, value in self.changes:
             changes.setdefault(table, {})[key] = value
+        complete = settings(**changes)
         masters = {f"demo-master-{n}": f"10.30.0.{20 + n}" for n in range(1, self.masters + 1)}
         gateways = {f"demo-gateway-{n}": f"10.30.0.{10 + n}" for n in range(1, self.gateways + 1)}
         found: dict[str, Any] = {
@@ -63,9 +52,8 @@ class Case:
             "role": self.role,
             "name": f"demo-{self.role}-1",
             "revision": "f" * 64,
-            "settings": node_pillar.of_nodes(settings(**changes)),
+            "settings": node_pillar.of_nodes(complete),
             "virtual_ip": "10.30.0.5",
-            "public_address": self.public,
             "gateways": gateways,
             "masters": masters,
             "ca": self.ca,
@@ -78,6 +66,7 @@ class Case:
                 "images": {"first": [IMAGE], "later": []},
                 "sandbox_image": IMAGE["reference"],
                 "upcoming": self._upcoming(),
+                "kubeadm": kubeadm_config.of(names.Node("demo", self.role, 1), complete, self.public),
                 "secrets": {"join": None},
             }
         if self.role == names.MASTER:
@@ -118,9 +107,9 @@ class Tree:
 
     def __init__(self, case: Case) -> None:
         self.case, self.pillar = case, case.pillar()
-        self.node = load_module("managed_k8s_node", self.pillar)
-        self.node.interface = lambda: "ens3"
-        self.node.has_extensions = lambda: False
+        self.facts = load_module("managed_k8s_facts", self.pillar)
+        self.facts.interface = lambda: "ens3"
+        self.facts.has_extensions = lambda: False
         self.synced: list[str] = []
         self.environment = jinja2.Environment(  # noqa: S701 (nothing here is HTML)
             undefined=jinja2.StrictUndefined,
@@ -131,10 +120,10 @@ class Tree:
     def render(self, name: str, **context: object) -> str:
         """Return a file's text as the minion gets it."""
         functions = {
-            f"managed_k8s_node.{key}": value for key, value in vars(self.node).items() if not key.startswith("_")
+            f"managed_k8s_facts.{key}": value for key, value in vars(self.facts).items() if not key.startswith("_")
         } | {
-            f"saltutil.sync_{kind}": lambda _saltenv, kind=kind: self.synced.append(kind)
-            for kind in ("modules", "states", "beacons")
+            f"saltutil.sync_{kind}": lambda _saltenv, kind=kind, refresh=True: self.synced.append(kind)
+            for kind in ("utils", "modules", "states", "beacons")
         }
         return self.environment.get_template(name).render(
             pillar=self.pillar,

@@ -1,17 +1,9 @@
-"""What the templates write is what HAProxy, keepalived, nftables, containerd and kubeadm shall read."""
+"""What the templates write is what HAProxy, keepalived, nftables, containerd and the API server shall read."""
 
 import re
 import tomllib
 
 import yaml
-
-
-def documents(text):
-    return {document["kind"]: document for document in yaml.safe_load_all(text)}
-
-
-def arguments(component):
-    return {entry["name"]: entry["value"] for entry in component["extraArgs"]}
 
 
 def test_haproxy_serves_all_masters(of):
@@ -64,52 +56,6 @@ def test_containerd_knows_the_sandbox_and_the_cgroup_driver(of):
         runtime = plugins["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["runc"]
         assert runtime["options"]["SystemdCgroup"] is expected
         assert plugins["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == "registry.k8s.io/pause:3.10.2"
-
-
-def test_kubeadm_is_told_of_every_hardening(of):
-    found = documents(of("master").node.init_configuration())
-    cluster = found["ClusterConfiguration"]
-    assert cluster["controlPlaneEndpoint"] == "10.30.0.5:6443"
-    assert cluster["apiServer"]["certSANs"] == ["10.30.0.5", "203.0.113.9"]
-    apiserver = arguments(cluster["apiServer"])
-    files = {key for key, value in apiserver.items() if value.startswith("/etc/kubernetes/managed-k8s/")}
-    assert files == {
-        "admission-control-config-file", "audit-policy-file", "authentication-config", "encryption-provider-config",
-    }  # fmt: skip
-    # kube-apiserver refuses both at once.
-    assert "anonymous-auth" not in apiserver
-    assert found["KubeletConfiguration"]["serverTLSBootstrap"] is True
-    kubelet = {
-        entry["name"]: entry["value"] for entry in found["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]
-    }
-    assert kubelet == {"cloud-provider": "external"}
-    # Without a limit of its own kubeadm's first token would be good for any join within a day.
-    assert found["InitConfiguration"]["bootstrapTokens"] == [{"ttl": "1m0s"}]
-
-
-def test_settings_reach_the_kubelet(of):
-    changes = (("kubernetes", "kubelet", {"failSwapOn": False, "maxPods": 50}),)
-    found = documents(of("master", changes=changes).node.init_configuration())
-    assert found["KubeletConfiguration"]["maxPods"] == 50
-
-
-def test_a_cluster_without_a_floating_ip_has_one_name_less(of):
-    found = documents(of("master", public=None).node.init_configuration())
-    assert found["ClusterConfiguration"]["apiServer"]["certSANs"] == ["10.30.0.5"]
-
-
-def test_a_join_names_the_authority_and_keeps_to_its_role(of):
-    secrets = {"token": "abcdef.0123456789abcdef", "certificate_key": "0" * 64, "ca": "Q0E="}
-    for role, control_plane in (("master", True), ("worker", False)):
-        node = of(role).node
-        pillar = of(role).pillar["managed_k8s"]
-        document = node._join_configuration(pillar, secrets, "/run/managed-k8s/discovery.conf")
-        assert ("controlPlane" in document) is control_plane
-        assert document["discovery"]["file"] == {"kubeConfigPath": "/run/managed-k8s/discovery.conf"}
-        assert yaml.safe_load(node._discovery("10.30.0.5", secrets))["clusters"][0]["cluster"] == {
-            "server": "https://10.30.0.5:6443",
-            "certificate-authority-data": "Q0E=",
-        }
 
 
 def test_pod_security_is_enforced_but_for_the_clusters_own(of):

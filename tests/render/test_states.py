@@ -75,9 +75,9 @@ def test_top_gives_every_role_its_states(of):
 @pytest.mark.parametrize("there", [False, True])
 def test_extensions_are_synced_unless_they_are_there(of, there):
     tree = of("worker")
-    tree.node.has_extensions = lambda: there
+    tree.facts.has_extensions = lambda: there
     tree.render("top.sls")
-    assert tree.synced == ([] if there else ["modules", "states", "beacons"])
+    assert tree.synced == ([] if there else ["utils", "modules", "states", "beacons"])
 
 
 @pytest.mark.parametrize("role", ["master", "worker"])
@@ -86,7 +86,7 @@ def test_programs_come_with_their_digests(of, role):
     files = {
         name: digest
         for identity, module, arguments in declarations(states)
-        if module == "artifact"
+        if module == "managed_k8s_artifact"
         for name, digest in (arguments.get("files") or {}).items()
     }
     assert {"bin/kubelet", "bin/kubeadm", "bin/containerd", "bin/runc", "cni/flannel"} == files.keys()

@@ -15,7 +15,9 @@ class Calls:
     def __getattr__(self, name):
         def call(*args, **kwargs):
             words = [arg for arg in args if isinstance(arg, str)]
-            self.made.append((name, *(word.removeprefix("managed_k8s_node.") for word in words)))
+            self.made.append(
+                (name, *(word.rpartition(".")[2] if word.startswith("managed_k8s_") else word for word in words))
+            )
             if name in self.fails:
                 raise JobError("silent")
 

@@ -40,7 +40,7 @@ class Minions(Jobs):
         return [entry for entry in self.log if entry[0] != "saltutil.is_running"]
 
     def seen_by(self, function):
-        return [joins for name, joins in self.joins if name == f"managed_k8s_node.{function}"]
+        return [joins for name, joins in self.joins if name == f"managed_k8s_kubeadm.{function}"]
 
 
 class Parts:
@@ -91,7 +91,7 @@ def test_a_record_that_only_the_cloud_kept_names_nobody(store):
 
 
 def test_waits_for_what_a_killed_reconciler_left_running(store):
-    made = Parts(store, **{"saltutil.is_running": [{"fun": "managed_k8s_node.init"}]})
+    made = Parts(store, **{"saltutil.is_running": [{"fun": "managed_k8s_kubeadm.init"}]})
     with pytest.raises(StepError, match="still running"):
         made.run(INIT, "demo-master-1")
     assert ("begin",) not in made.jobs.log
@@ -177,7 +177,7 @@ def test_smoke_is_passed_only_when_every_check_is(store):
 
 def test_resources_go_to_the_images_own_user(store):
     written: list[Any] = []
-    made = Parts(store, default_user="/home/debian", put_files=written.append)
+    made = Parts(store, default_home="/home/debian", put=written.append)
     made.run(RESOURCES, "demo-master-1")
     assert written == [("/home/debian/.managed_k8s", {"daemonset.yaml": "kind: DaemonSet"})]
     assert store.read("resources.json") == {"digest": "resources"}

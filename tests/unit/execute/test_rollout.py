@@ -26,15 +26,15 @@ class Parts:
 
     def __init__(self, store):
         self.record, self.done = Record(store), []
-        self.answers: dict[str, Any] = {"etcd_members": MEMBERS, "saltutil.is_running": []}
+        self.answers: dict[str, Any] = {"members": MEMBERS, "saltutil.is_running": []}
         self.boots = ["before", None, "after"]
         self.ailments: list[list[str]] = [["haproxy", "keepalived"], ["keepalived"], []]
         self.seen: dict[str, Any] = {}
 
     def run(self, minion, function, *args, limit, **kwargs):
-        name = function.removeprefix("managed_k8s_upgrade.").removeprefix("managed_k8s_node.")
+        name = function.rpartition(".")[2] if function.startswith("managed_k8s_") else function
         self.seen[name] = (self.record.begun(), self.record._store.read("rolling.json"))
-        if name not in ("saltutil.is_running", "etcd_members"):
+        if name not in ("saltutil.is_running", "members"):
             self.done.append((name, *args))
         answer = self.answers.get(name)
         if isinstance(answer, Exception):
@@ -42,7 +42,7 @@ class Parts:
         return answer
 
     def ask(self, minions, function, *args, limit, expected=()):
-        if function == "managed_k8s_node.ailments":
+        if function == "managed_k8s_facts.ailments":
             return {name: Answer(self.ailments.pop(0), ok=True) for name in minions}
         value = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
         return {name: Answer(value, ok=True) for name in minions if value}
@@ -102,7 +102,7 @@ def test_a_control_plane_that_failed_stays_on_record(run, parts):
 
 def test_a_control_plane_is_done_once_etcd_is_whole(run, parts, monkeypatch):
     monkeypatch.setattr(rollout, "_ETCD", 0)
-    parts.answers["etcd_members"] = [{"id": "1", "healthy": False}]
+    parts.answers["members"] = [{"id": "1", "healthy": False}]
     with pytest.raises(StepError, match="not every member of etcd is healthy"):
         run(UPGRADE, MASTER)
     assert parts.record.begun() == {MASTER: UPGRADE}
@@ -148,7 +148,7 @@ def test_a_worker_is_rebooted_when_it_is_empty(run, parts):
     parts.record.ask_maintenance({WORKER: "before"}, packages=True)
     run(MAINTAIN, WORKER)
     assert parts.done == [
-        ("empty", 300), ("packages",), ("restart",), ("await", {"not_boot": "before"}), ("fill",),
+        ("empty", 300), ("packages",), ("reboot",), ("await", {"not_boot": "before"}), ("fill",),
     ]  # fmt: skip
     assert parts.record.maintenance() == parts.record.begun() == {}
 
@@ -157,14 +157,14 @@ def test_of_a_master_etcd_is_waited_for_and_what_was_left_aside_comes_back(run, 
     parts.record.ask_maintenance({MASTER: "before"}, packages=False)
     run(MAINTAIN, MASTER)
     assert [name for name, *_ in parts.done] == [
-        "empty", "restart", "start_control_plane", "await", "fill",
+        "empty", "reboot", "start", "await", "fill",
     ]  # fmt: skip
 
 
 def test_a_gateway_says_good_bye(run, parts):
     parts.record.ask_maintenance({GATEWAY: "before"}, packages=False)
     run(MAINTAIN, GATEWAY)
-    assert parts.done == [("service.stop", "keepalived"), ("restart",)]
+    assert parts.done == [("service.stop", "keepalived"), ("reboot",)]
     assert parts.ailments == [], "waited for until it serves again"
 
 
@@ -193,6 +193,6 @@ def test_a_server_that_does_not_come_back_is_left_to_healing(run, parts, monkeyp
 
 
 def test_certificates_are_renewed_without_an_api(run, parts):
-    parts.answers["etcd_members"] = JobError("etcd does not answer")
+    parts.answers["members"] = JobError("etcd does not answer")
     run(RENEW, MASTER, dataclasses.replace(Rollout(), expiring={MASTER: -1}))
     assert parts.done == [("renew",)]

@@ -72,8 +72,8 @@ def test_a_master_stops_serving_before_another_one_takes_it_out_of_etcd(store):
     Intent(store).condemn({"demo-master-2": "2"}, LEFT_MAP)
     calls = run(store, LEAVE, "demo-master-2", look(["demo-master-2"]))
     assert calls == [
-        ("run", "demo-master-2", "stop_control_plane"),
-        ("run", "demo-master-1", "remove_etcd_member", "id2"),
+        ("run", "demo-master-2", "stop"),
+        ("run", "demo-master-1", "remove_member", "id2"),
     ]
     assert Intent(store).condemned()["demo-master-2"] == {"id": "2", "why": BEGUN}
 
@@ -85,13 +85,13 @@ def test_a_dead_master_is_taken_out_of_etcd_by_one_that_is_ready(store):
         seen.desired, dataclasses.replace(seen.observed, ready={"demo-master-1": False, "demo-master-3": True})
     )
     calls = run(store, LEAVE, "demo-master-2", seen)
-    assert calls == [("run", "demo-master-3", "remove_etcd_member", "id2")]
+    assert calls == [("run", "demo-master-3", "remove_member", "id2")]
 
 
 def test_a_member_without_a_name_is_removed_by_its_id(store):
     stray = Member("abc", "", healthy=False, lost=True)
     calls = run(store, LEAVE, "abc", look(fleet={"members": (*MEMBERS, stray)}))
-    assert calls == [("run", "demo-master-1", "remove_etcd_member", "abc")]
+    assert calls == [("run", "demo-master-1", "remove_member", "abc")]
 
 
 def test_nobody_left_to_speak_to_etcd_through(store):
@@ -150,7 +150,7 @@ def test_the_key_of_a_lost_server_that_left_the_map_goes(store):
 
 def test_a_master_that_stays_after_all_serves_again(store):
     assert run(store, UNCORDON, "demo-master-2", look()) == [
-        ("run", "demo-master-2", "start_control_plane"), ("uncordon", "demo-master-2"),
+        ("run", "demo-master-2", "start"), ("uncordon", "demo-master-2"),
     ]  # fmt: skip
 
 

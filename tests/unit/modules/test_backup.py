@@ -1,7 +1,6 @@
 """What a master sends, to a Salt master that is a dictionary."""
 
 import contextlib
-import importlib.util
 import random
 import subprocess
 import time
@@ -12,18 +11,15 @@ from typing import Any
 import pytest
 from salt.exceptions import CommandExecutionError
 
-FILE = Path(__file__).resolve().parents[3] / "_modules" / "managed_k8s_backup.py"
+from tests.support.minion_modules import load_module
+
 PIECE = 1 << 20
 
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch) -> Any:
     """The module."""
-    specification = importlib.util.spec_from_file_location("sending", FILE)
-    assert specification
-    assert specification.loader
-    made: Any = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(made)
+    made = load_module("managed_k8s_backup", {})
     made.__opts__ = {"id": "demo-master-1"}
     monkeypatch.setattr(made, "_WORK", tmp_path / "backup")
     monkeypatch.setattr(made, "_PIECE", PIECE)
@@ -36,9 +32,9 @@ def module(loaded, monkeypatch) -> Any:
     """The module, on a node whose etcd's snapshot is two and a half pieces of the ticket, written half by half."""
     monkeypatch.setattr(loaded, "member", lambda: {"version": "3.6.8", "cluster_id": "cafe"})
     monkeypatch.setattr(loaded, "_kubernetes", lambda: "1.36.3")
-    monkeypatch.setattr(loaded, "_run", lambda *words: '{"revision": 7, "totalKey": 9, "hash": 1}')
+    monkeypatch.setattr(loaded.common, "run", lambda *words, limit: '{"revision": 7, "totalKey": 9, "hash": 1}')
     monkeypatch.setattr(loaded, "_asked", lambda *words: {"count": 5})
-    monkeypatch.setattr(loaded, "_etcdctl", etcdctl)
+    monkeypatch.setattr(loaded.common, "etcdctl", etcdctl)
     return loaded
 
 
@@ -47,7 +43,7 @@ def snapshot(ticket):
     return random.Random(ticket).randbytes(5 * PIECE // 2)
 
 
-def etcdctl(*words):
+def etcdctl(*words, **options):
     """Save as etcdctl does: under another name until it is whole."""
     if words[:2] == ("snapshot", "save"):
         file = Path(words[2])
@@ -100,11 +96,11 @@ def test_all_of_it_is_sent_and_nothing_stays(module, arrived):
 
 
 def test_what_etcd_refuses_is_said_and_nothing_stays(module, arrived, monkeypatch):
-    def refuse(*words):
+    def refuse(*words, **options):
         if words[:2] == ("snapshot", "save"):
             raise CommandExecutionError("etcdctl: too many requests")
 
-    monkeypatch.setattr(module, "_etcdctl", refuse)
+    monkeypatch.setattr(module.common, "etcdctl", refuse)
     with pytest.raises(CommandExecutionError, match="too many requests"):
         module.send("ticket-a")
     assert "ticket-a" not in arrived
@@ -138,9 +134,9 @@ def test_what_a_killed_one_left_is_removed(module, arrived):
 def test_a_member_whose_disk_has_no_room_says_so_before_it_is_chosen(loaded, monkeypatch):
     header = {"member_id": 1, "revision": 7, "cluster_id": 255}
     status = {"leader": 2, "header": header, "dbSize": 500 << 20, "version": "3.6.8"}
-    monkeypatch.setattr(loaded, "_etcdctl", lambda *words: "")
+    monkeypatch.setattr(loaded.common, "etcdctl", lambda *words: "")
     monkeypatch.setattr(loaded, "_asked", lambda *words: {"Status": status})
-    free = (500 << 20) + loaded._RESERVE
+    free = (500 << 20) + loaded.common.RESERVE
     monkeypatch.setattr(loaded.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     assert loaded.member()["size"] == 500 << 20
     free -= 1
@@ -152,5 +148,5 @@ def test_the_version_of_kubernetes_is_the_one_that_runs(loaded, tmp_path, monkey
     """The pillar in the minion's memory is of before the upgrade."""
     manifest = tmp_path / "kube-apiserver.yaml"
     manifest.write_text("spec: {containers: [{image: 'registry.k8s.io/kube-apiserver:v1.37.2'}]}")
-    monkeypatch.setattr(loaded, "_API_SERVER", manifest)
+    monkeypatch.setattr(loaded.common, "MANIFESTS", tmp_path)
     assert loaded._kubernetes() == "1.37.2"

@@ -271,7 +271,7 @@ def test_the_beacon_says_what_changed():
     beacon: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(beacon)
     answers = iter([[], ["kubelet"], ["kubelet"], []])
-    beacon.__salt__ = {"managed_k8s_node.ailments": lambda: next(answers)}
+    beacon.__salt__ = {"managed_k8s_facts.ailments": lambda: next(answers)}
     assert beacon.validate([{"interval": 10}])[0]
     assert not beacon.validate({})[0]
     assert [beacon.beacon([]) for _ in range(4)] == [[], [{"ailments": ["kubelet"]}], [], [{"ailments": []}]]

@@ -546,7 +546,7 @@ def store(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "calls"),
     [
-        (RESTART, [("run", "demo-worker-1", "revive")]),
+        (RESTART, [("run", "demo-worker-1", "restart_failed_services")]),
         (START, [("start", "demo-worker-1")]),
         (REBOOT, [("reboot", "demo-worker-1")]),
         (REPLACE, []),

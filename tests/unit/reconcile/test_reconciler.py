@@ -196,8 +196,8 @@ def test_a_paused_cluster_is_looked_at_and_left_alone(store):
     cluster = Cluster()
     cluster._set(fleet=Fleet(paused="paused 12:00: network work"))
     started = time.monotonic()
-    outcome = run(store, cluster, patience=60)
-    assert time.monotonic() - started < 10
+    outcome = run(store, cluster, patience=3600)
+    assert time.monotonic() - started < 600
     assert cluster.done == []
     assert outcome.steps
     assert any("network work" in sentence for sentence in outcome.waiting)

@@ -145,7 +145,7 @@ def test_going_back_is_done_in_order(restore, log):
     assert log == [
         ("send", "demo-master-1"), ("check", "demo-master-1"), ("runs", "demo-master-1"),
         ("stand_down", "demo-master-2"), ("restore", "demo-master-1"), ("begin",), ("clean", "demo-master-2"),
-        ("mark", "demo-master-1"), ("reset", "demo-master-2"),
+        ("mark_control_plane", "demo-master-1"), ("reset", "demo-master-2"),
         ("reconcile",), ("finish", "demo-master-1", "demo-master-2"),
     ]  # fmt: skip
     assert restore.store.read(RESTORE) is None
@@ -235,7 +235,7 @@ def test_servers_are_made_only_once_nobody_can_take_one_for_a_first_master(resto
     assert restore.run(plan)
     names = [entry[0] for entry in log]
     assert names[:3] == ["infra", "begin", "reconcile"]
-    assert names.index("initialise") < names.index("clean") < names.index("mark")
+    assert names.index("initialise") < names.index("clean") < names.index("mark_control_plane")
     assert set(Intent(restore.store).servers()) == {"demo-master-1", "demo-master-2"}
 
 

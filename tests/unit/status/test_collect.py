@@ -170,10 +170,10 @@ def test_a_cloud_that_is_away_hides_nothing_else(found):
 
 def test_nobody_waits_for_long_for_a_cloud_that_hangs(found, monkeypatch):
     monkeypatch.setattr(collect, "PATIENCE", 0.2)
-    found.parts.slow = 5
+    found.parts.slow = 300
     begun = time.monotonic()
     assert "no answer within" in collect.look(found).unknown[CLOUD]
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 150
 
 
 def test_without_a_salt_master_cloud_and_kubernetes_are_shown(found):

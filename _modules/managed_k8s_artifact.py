@@ -5,22 +5,33 @@ A file's digest is read once: a note beside Salt's cache remembers it with the f
 gigabytes of programs again costs nothing.
 """
 
+from __future__ import annotations
+
 import hashlib
+import importlib
 import json
 import os
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import managed_k8s_common as common
 from salt.exceptions import CommandExecutionError
+
+importlib.reload(common)
 
 _NOTES = Path("/var/lib/managed-k8s/artifacts.json")
 _BLOCK = 1 << 20
 
 
-def is_installed(name, sha256):
+def __virtual__() -> bool | tuple[bool, str]:
+    return common.is_supported()
+
+
+def is_installed(name: str, sha256: str) -> bool:
     """Tell whether a file has this SHA-256.
 
-    CLI Example: ``salt demo-worker-1 artifact.is_installed /usr/local/bin/kubelet SHA256``
+    CLI Example: ``salt demo-worker-1 managed_k8s_artifact.is_installed /usr/local/bin/kubelet SHA256``
     """
     path = Path(name)
     if not path.is_file():
@@ -31,13 +42,13 @@ def is_installed(name, sha256):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         _remember(name, digest, stamp)
         notes = _read_notes()
-    return notes[name]["sha256"] == sha256
+    return bool(notes[name]["sha256"] == sha256)
 
 
-def install(name, source, sha256, mode="0755"):
+def install(name: str, source: str, sha256: str, mode: str = "0755") -> bool:
     """Download a file, check it, and put it in place as a whole.
 
-    CLI Example: ``salt demo-worker-1 artifact.install /usr/local/bin/kubelet URL SHA256``
+    CLI Example: ``salt demo-worker-1 managed_k8s_artifact.install /usr/local/bin/kubelet URL SHA256``
     """
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +65,7 @@ def install(name, source, sha256, mode="0755"):
     return True
 
 
-def _download(source, part):
+def _download(source: str, part: Path) -> str:
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(source, timeout=30) as answer, part.open("wb") as file:  # noqa: S310 (from settings)
@@ -66,19 +77,20 @@ def _download(source, part):
     return digest.hexdigest()
 
 
-def _stamp(path):
+def _stamp(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _read_notes():
+def _read_notes() -> dict[str, dict[str, Any]]:
     try:
-        return json.loads(_NOTES.read_text())
+        notes: dict[str, dict[str, Any]] = json.loads(_NOTES.read_text())
     except (OSError, ValueError):
         return {}
+    return notes
 
 
-def _remember(name, sha256, stamp):
+def _remember(name: str, sha256: str, stamp: list[int]) -> None:
     _NOTES.parent.mkdir(parents=True, exist_ok=True)
     part = _NOTES.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(_read_notes() | {name: {"sha256": sha256, "stamp": stamp}}))
